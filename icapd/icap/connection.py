@@ -1,0 +1,331 @@
+"""One ICAP connection without I/O: bytes in, events out; messages in, bytes out.
+
+    connection = Connection(limits)
+    connection.receive_data(data)
+    while not isinstance(event := connection.next_event(), Wait):
+        ...
+    transport.writeSequence(connection.send(Reply(204, istag)))
+    if connection.cycle_is_over: connection.start_next_cycle()
+
+It refuses to know clocks, sockets, services and policy. What the peer breaks is a PeerProtocolError with the status
+that answers it; what we break is a LocalProtocolError.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from icapd.errors import LocalProtocolError, PeerProtocolError
+from icapd.icap.chunks import ChunkDecoder
+from icapd.icap.encapsulated import NOTHING, Encapsulated, parse_encapsulated
+from icapd.icap.events import (
+    END_OF_MESSAGE,
+    PREVIEW_END,
+    BodyData,
+    EndOfMessage,
+    Event,
+    Message,
+    PeerClosed,
+    Reply,
+    ReplyData,
+    ReplyEnd,
+    RequestHead,
+    Stream,
+    Wait,
+)
+from icapd.icap.head import (
+    check_fields,
+    list_tokens,
+    parse_number,
+    parse_request_line,
+    service_path,
+    steering_fields,
+)
+from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
+from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
+
+METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
+_HARMLESS_CODINGS = (None, b"chunked", b"identity")
+_NO_TOKENS: frozenset[bytes] = frozenset()
+
+# Members bound once: reading one from its class costs several times a dictionary look-up.
+_IDLE, _PREVIEW, _DONE, _BROKEN = ClientState.IDLE, ClientState.PREVIEW, ClientState.DONE, ClientState.BROKEN
+_DISCARDING = (ClientState.DISCARDED_PREVIEW, ClientState.DISCARDED_BODY)
+_PREVIEWING = (ClientState.PREVIEW, ClientState.DISCARDED_PREVIEW)
+_READING = (ClientState.PREVIEW, ClientState.BODY, *_DISCARDING)
+_SERVER_IDLE, _SERVER_DONE, _CLOSING = ServerState.IDLE, ServerState.DONE, ServerState.CLOSING
+_NEED_DATA, _PAUSED = Wait.NEED_DATA, Wait.PAUSED
+_STREAM = Stream.STREAM
+
+
+class CodecLimits(msgspec.Struct, frozen=True):
+    """Ceilings of what one connection may make us keep. Bytes, but for the counts."""
+
+    head_bytes: int = 65_536
+    header_count: int = 200
+    chunk_line_bytes: int = 4096
+    trailer_bytes: int = 16_384
+    discard_bytes: int = 64 * 1024 * 1024
+
+
+class Connection:
+    """One client connection.
+
+    State: `client` and `server` are rows of the tables in `state`; all other attributes belong to the current cycle.
+    """
+
+    __slots__ = (
+        "_answers_preview",
+        "_at_eof",
+        "_buffer",
+        "_chunks",
+        "_discarded_bytes",
+        "_head_scanned",
+        "_limits",
+        "_position",
+        "_request",
+        "client",
+        "server",
+    )
+
+    def __init__(self, limits: CodecLimits) -> None:
+        self._limits = limits
+        self._buffer = b""
+        self._position = 0
+        self._head_scanned = 0
+        self._at_eof = False
+        self.client = _IDLE
+        self.server = _SERVER_IDLE
+        self._request: RequestHead | None = None
+        self._chunks: ChunkDecoder | None = None
+        self._answers_preview = False
+        self._discarded_bytes = 0
+
+    # What the other layers ask
+
+    @property
+    def may_send_204(self) -> bool:
+        """Allow: 204 was given, or the reply answers a preview that no 100 Continue followed (RFC 3507 §4.6)."""
+        return self._answers_preview or (self._request is not None and self._request.allow_204)
+
+    @property
+    def cycle_is_over(self) -> bool:
+        """Both sides are done, and the connection goes on."""
+        return self.client is _DONE and self.server is _SERVER_DONE
+
+    @property
+    def must_close(self) -> bool:
+        """Our reply said so, or nothing more can be understood."""
+        return self.server is _CLOSING
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes received and not yet consumed: later, pipelined requests."""
+        return len(self._buffer) - self._position
+
+    @property
+    def chunk_bytes_left(self) -> int:
+        """What the client has announced of the current chunk and not yet sent."""
+        return 0 if self._chunks is None else self._chunks.chunk_bytes_left
+
+    # Bytes in, events out
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes bytes from the client."""
+        if self._position == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._buffer[self._position :] + data
+        self._position = 0
+
+    def receive_eof(self) -> None:
+        """Notes that the client will send no more."""
+        self._at_eof = True
+
+    def next_event(self) -> Event | Wait:
+        """The next thing the client did.
+
+        Raises: PeerProtocolError; afterwards the only step left is an error reply and the end of the connection.
+        """
+        try:
+            return self._next_event()
+        except PeerProtocolError:
+            self._step(Step.CLIENT_BREAKS)
+            raise
+
+    def _next_event(self) -> Event | Wait:
+        client = self.client
+        if client is _IDLE:
+            event: Event | Wait = self._read_head()
+        elif client in _READING:
+            event = self._read_body()
+        else:
+            return _PAUSED
+        if event is _NEED_DATA and self._at_eof:
+            mid_message = client is not _IDLE or self.buffered_bytes > 0
+            self.client = CLIENT[client][Step.CLIENT_CLOSES]
+            return PeerClosed(mid_message)
+        return event
+
+    def start_next_cycle(self) -> None:
+        """Forgets the finished request, so that the next can be read.
+
+        Raises: LocalProtocolError unless `cycle_is_over`.
+        """
+        if not self.cycle_is_over:
+            raise LocalProtocolError(f"no next cycle from {self.client.name}, {self.server.name}")
+        self.client = _IDLE
+        self.server = _SERVER_IDLE
+        self._request = None
+        self._chunks = None
+        self._answers_preview = False
+        self._discarded_bytes = 0
+        self._head_scanned = 0
+
+    def _read_head(self) -> RequestHead | Wait:
+        buffer, start = self._buffer, self._position
+        while buffer.startswith(b"\r\n", start):  # an empty line before a request is no request (RFC 9112 §2.2)
+            start += 2
+            self._position = start
+            self._head_scanned = 0
+        end = buffer.find(b"\r\n\r\n", start + self._head_scanned)
+        if end < 0:
+            known = len(buffer) - start
+            if known > self._limits.head_bytes:
+                raise PeerProtocolError("head too long")
+            self._head_scanned = max(0, known - 3)
+            return _NEED_DATA
+        if end + 4 - start > self._limits.head_bytes:
+            raise PeerProtocolError("head too long")
+        return self._parse_head(buffer[start : end + 2], end + 4)
+
+    def _parse_head(self, head: bytes, body_start: int) -> RequestHead | Wait:
+        method_bytes, target, line_bytes = parse_request_line(head)
+        method = method_bytes.decode("ascii")
+        if method not in METHODS:
+            raise PeerProtocolError(f"unknown method {method}", status_hint=501)
+        fields = head[line_bytes:]
+        check_fields(fields, self._limits.header_count)
+        steering = steering_fields(head)
+        encapsulated = NOTHING
+        if steering.encapsulated is not None:
+            encapsulated = parse_encapsulated(steering.encapsulated, method)
+        if steering.transfer_encoding not in _HARMLESS_CODINGS:
+            # ICAP has no transfer codings of its own (RFC 3507 §4.3.1); Nextcloud says `chunked`, which is harmless.
+            raise PeerProtocolError("Transfer-Encoding in an ICAP head")
+        sections = self._read_sections(encapsulated, body_start)
+        if sections is None:
+            return _NEED_DATA
+        allow = _NO_TOKENS if steering.allow is None else list_tokens(steering.allow)
+        request = RequestHead(
+            method=method,
+            path=service_path(target),
+            fields=fields,
+            encapsulated=encapsulated,
+            http_request=sections[0],
+            http_response=sections[1],
+            preview_bytes=None if steering.preview is None else parse_number(steering.preview, "Preview"),
+            allow_204=b"204" in allow,
+            allow_206=b"206" in allow,
+            allow_trailers=b"trailers" in allow,
+            wants_close=steering.connection is not None and b"close" in list_tokens(steering.connection),
+        )
+        self._accept(request)
+        return request
+
+    def _read_sections(self, encapsulated: Encapsulated, start: int) -> tuple[bytes, bytes] | None:
+        """The two HTTP heads behind an ICAP head, or None while they are incomplete."""
+        if encapsulated.header_bytes > self._limits.head_bytes:
+            raise PeerProtocolError("encapsulated head too long")
+        end = start + encapsulated.header_bytes
+        if len(self._buffer) < end:
+            return None
+        request_end = start + (encapsulated.req_bytes or 0)
+        sections = self._buffer[start:request_end], self._buffer[request_end:end]
+        for section in sections:
+            if section and section.find(b"\r\n\r\n") != len(section) - 4:
+                raise PeerProtocolError("Encapsulated offsets do not meet the end of an HTTP head")
+        self._position = end
+        return sections
+
+    def _accept(self, request: RequestHead) -> None:
+        self._request = request
+        self._head_scanned = 0
+        if not request.encapsulated.has_body:
+            self._answers_preview = request.preview_bytes is not None
+            self._step(Step.HEAD_WITHOUT_BODY)
+            return
+        limits = self._limits
+        self._chunks = ChunkDecoder(limits.chunk_line_bytes, limits.trailer_bytes, limits.header_count)
+        self._answers_preview = request.preview_bytes is not None
+        self._step(Step.HEAD_WITH_BODY if request.preview_bytes is None else Step.HEAD_WITH_PREVIEW)
+
+    def _read_body(self) -> Event | Wait:
+        chunks = self._chunks
+        if chunks is None:
+            raise LocalProtocolError("a body without a decoder")
+        if chunks.finished:
+            return self._end_of_body(chunks)
+        data, self._position = chunks.decode(self._buffer, self._position)
+        if data:
+            if self.client not in _DISCARDING:
+                return BodyData(data)
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > self._limits.discard_bytes:
+                raise PeerProtocolError("too much body after its answer")
+        return self._end_of_body(chunks) if chunks.finished else _NEED_DATA
+
+    def _end_of_body(self, chunks: ChunkDecoder) -> Event | Wait:
+        client = self.client
+        in_preview = client in _PREVIEWING
+        if in_preview and not chunks.is_ieof:
+            self.client = CLIENT[client][Step.PREVIEW_ENDS]
+            return PREVIEW_END if client is _PREVIEW else _PAUSED
+        self.client = CLIENT[client][Step.MESSAGE_ENDS]
+        if client in _DISCARDING:
+            return _PAUSED
+        return EndOfMessage(chunks.trailers) if chunks.trailers else END_OF_MESSAGE
+
+    # Messages in, bytes out
+
+    def send(self, message: Message) -> list[bytes | memoryview]:
+        """The bytes of a message, in order.
+
+        Raises: LocalProtocolError for a message that the state tables have no row for.
+        """
+        if isinstance(message, Reply):
+            return self._send_reply(message)
+        if isinstance(message, ReplyData):
+            self._step(Step.REPLY_DATA)
+            return render_chunk(message.data)
+        if isinstance(message, ReplyEnd):
+            self._step(Step.REPLY_ENDS)
+            return [render_end(message.trailers)]
+        return self._send_continue()
+
+    def _send_reply(self, reply: Reply) -> list[bytes | memoryview]:
+        if reply.status == 204 and not self.may_send_204:
+            raise LocalProtocolError("204 without permission")
+        request = self._request
+        is_last = reply.close or self._at_eof or request is None or request.wants_close
+        is_last = is_last or self.client is _BROKEN
+        self._step(Step.LAST_REPLY_BEGINS if is_last else Step.REPLY_BEGINS)
+        if reply.body is not _STREAM:
+            self._step(Step.REPLY_ENDS)
+        return render_reply(reply, is_last)
+
+    def _send_continue(self) -> list[bytes | memoryview]:
+        self._step(Step.CONTINUE)
+        self._answers_preview = False
+        if self._chunks is not None:
+            self._chunks.restart()
+        return [CONTINUE_BYTES]
+
+    def _step(self, step: Step) -> None:
+        """Moves both sides. Raises: LocalProtocolError where one of the tables has no row."""
+        try:
+            client, server = CLIENT[self.client][step], SERVER[self.server][step]
+        except KeyError:
+            raise LocalProtocolError(f"{step.name} in {self.client.name}, {self.server.name}") from None
+        self.client = client
+        self.server = server

@@ -1,0 +1,107 @@
+"""A lazy look into encapsulated HTTP heads. They stay bytes and go back as they came; this only reads.
+
+Peers choose these bytes: every answer is a plain value or its absence, never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import msgspec
+
+from icapd.icap.head import field_value
+
+_REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-~\x80-\xff]+)(?: HTTP/[0-9.]{1,4})?[ \t]*\r\n")
+_STATUS_LINE = re.compile(rb"(?:HTTP/[0-9.]{1,4}|ICY) ([0-9]{3})(?:[ \t]|\r)")
+_URL = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#]*)@)?([^/?#]*)([^?#]*)")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_TEXT_MAX = 2048
+
+
+class HttpRequest(msgspec.Struct, frozen=True, gc=False):
+    """The request line as the gateway saw it. `host` has no port and is lower case; `path` has no query."""
+
+    method: str = ""
+    scheme: str = ""
+    host: str = ""
+    path: str = ""
+
+    @property
+    def extension(self) -> str:
+        """Of the path's last segment, lower case, without the dot; empty when there is none."""
+        name = self.path.rpartition("/")[2]
+        stem, dot, extension = name.rpartition(".")
+        return extension.lower() if dot and stem and len(extension) <= 16 else ""
+
+    @property
+    def file_name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def url(self) -> str:
+        """Without user information, query and fragment, so that it can be logged."""
+        if not self.host:
+            return self.path
+        return f"{self.scheme or 'http'}://{self.host}{self.path}"
+
+
+NO_REQUEST = HttpRequest()
+
+
+def _text(raw: bytes) -> str:
+    return raw[:_TEXT_MAX].decode("utf-8", "backslashreplace")
+
+
+def read_request(head: bytes) -> HttpRequest:
+    """The request line and host of an encapsulated HTTP request head; NO_REQUEST when it is not one."""
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        return NO_REQUEST
+    method, target = match.groups()
+    if method == b"CONNECT":
+        return HttpRequest("CONNECT", "https", _host(target), "")
+    url = _URL.match(target)
+    if url is None or target.startswith(b"/"):
+        path = target.partition(b"?")[0].partition(b"#")[0]
+        return HttpRequest(_text(method), "", _host(field_value(head, b"host") or b""), _text(path))
+    scheme, _, authority, path = url.groups()
+    return HttpRequest(_text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/")
+
+
+@lru_cache(maxsize=1024)
+def _host(authority: bytes) -> str:
+    name = authority.rpartition(b"@")[2].strip(b" \t")
+    if name.startswith(b"["):
+        return _text(name[1:].partition(b"]")[0]).lower()
+    return _text(name.partition(b":")[0]).lower().rstrip(".")
+
+
+def read_status(head: bytes) -> int:
+    """The status code of an encapsulated HTTP response head; 0 when it is not one."""
+    match = _STATUS_LINE.match(head)
+    return 0 if match is None else int(match.group(1))
+
+
+@lru_cache(maxsize=1024)
+def _media_type(value: bytes) -> str:
+    return _text(value.partition(b";")[0].strip(b" \t")).lower()
+
+
+def media_type(head: bytes) -> str:
+    """The declared media type, lower case, without parameters; empty when none is declared."""
+    value = field_value(head, b"content-type")
+    return "" if value is None else _media_type(value)
+
+
+def content_coding(head: bytes) -> str:
+    """The declared Content-Encoding, lower case; empty for none and for `identity`."""
+    value = field_value(head, b"content-encoding")
+    coding = "" if value is None else _text(value).lower()
+    return "" if coding == "identity" else coding
+
+
+def content_length(head: bytes) -> int | None:
+    """The declared Content-Length; None when absent or not a number."""
+    value = field_value(head, b"content-length")
+    return None if value is None or _LENGTH.fullmatch(value) is None else int(value)
