@@ -1,0 +1,1 @@
+"""Tests of icapd; the tree mirrors the source."""

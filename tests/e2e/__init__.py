@@ -1,0 +1,1 @@
+"""icapd as its users meet it: behind a real Squid, and on the command line."""

@@ -1,0 +1,1 @@
+"""Real parts that tests run against: processes, an origin, Squid, icapd itself, an ICAP client."""
