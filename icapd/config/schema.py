@@ -1,6 +1,7 @@
 """Every configuration key, its default, its meaning and its bounds. Defaults live here and nowhere else.
 
-`conf/icapd.toml` is generated from this module (`icapd config show --defaults`), and a test keeps it so.
+`conf/icapd.toml` is generated from this module (`python -m icapd.config.render`), and a test keeps it so. What takes
+more than one key to judge (other keys, files, policy) is checked in `icapd.config.checks`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from icapd.config.address import parse_admin, parse_listen
 
 
 class Table(BaseModel):
-    """A TOML table: unknown keys are refused, values never change after loading."""
+    """A TOML table: unknown keys are refused, nothing is converted ("5" is not 5), values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _network(text: str) -> str:
@@ -64,7 +65,7 @@ class Server(Table):
     )
     policy: PolicyName = Field(
         "balanced",
-        description="the shipped policy that follows your own [[policy]] rules: strict, balanced, open; custom = yours only",
+        description="the shipped policy that follows your own [[policy]] rules; custom = your rules only",
     )
 
 
@@ -157,7 +158,6 @@ class Service(Table):
     drip_on_stall: bool | None = Field(None, description="unset = delivery.drip_on_stall")
 
 
-OPSWAT = ["/OMSScanReq-AV", "/OMSScanResp-AV"]
 SERVICES: list[dict[str, Any]] = [
     {
         "path": "/respmod",
@@ -203,7 +203,7 @@ class Cache(Table):
     )
     secret_file: str | None = Field(
         None,
-        description="at least 32 random bytes, the same on every node; records are signed with it; memcached needs it",
+        description="a file of 32 random bytes or more, the same on every node; signs records; memcached needs it",
     )
     memory: MemoryCache = MemoryCache()
     memcached: MemcachedCache = MemcachedCache()
@@ -213,7 +213,7 @@ class Delivery(Table):
     mode: Literal["hold"] = Field("hold", description="hold: the whole body is judged before any of it goes back")
     drip_on_stall: bool = Field(
         True,
-        description="RESPMOD: one body byte goes back when the client stalls in mid-body; Squid before 6.14 hangs without it",
+        description="RESPMOD: a client that stalls in mid-body gets one body byte; Squid before 6.14 hangs without",
     )
     stall_s: float = Field(0.05, ge=0.005, le=10, description="without a byte in mid-body: a stall")
     stall_after_bytes: int = Field(
@@ -251,14 +251,20 @@ class When(Table):
         None, description="address or network of X-Client-IP, or of the ICAP client without it"
     )
     user: Text | None = Field(None, description="X-Client-Username or X-Authenticated-User; * and ? are wildcards")
-    host: Text | None = Field(None, description="host of the request; .example.org also matches names below it")
+    host: Text | None = Field(
+        None, description="host of the request; .example.org also matches names below it; * and ? are wildcards"
+    )
     http_method: Text | None = Field(None, description="of the HTTP request: GET, POST, CONNECT ...")
     media_type: Text | None = Field(
-        None, description="the real type once known, else the declared one; image/* is allowed"
+        None, description="the real type; for block rules also the declared one; image/* is allowed"
     )
     extension: Text | None = Field(None, description="of the URL's path, without the dot, any case")
-    size_over_bytes: int | None = Field(None, ge=0, description="of the body; for a known length already at its head")
-    size_under_bytes: int | None = Field(None, ge=0, description="of the body")
+    size_over_bytes: int | None = Field(
+        None, ge=0, description="of the body; for block rules also of its declared length"
+    )
+    size_under_bytes: int | None = Field(
+        None, ge=0, description="of the body; for block rules also of its declared length"
+    )
 
 
 class Rule(Table):

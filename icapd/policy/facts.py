@@ -1,0 +1,50 @@
+"""What a policy may look at, and what it answers. Values only."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from icapd.scan.model import ScanReport
+
+
+class Action(enum.StrEnum):
+    """What is done with a transaction."""
+
+    ALLOW = "allow"
+    BLOCK = "block"
+    MONITOR = "monitor"
+    """Allowed, but recorded as what another policy would have blocked."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The answer of one rule. `page` is the template the rule names, None for the configured one."""
+
+    action: Action
+    rule: str
+    reason: str = ""
+    page: str | None = None
+
+
+class Facts(msgspec.Struct):
+    """One transaction as policy sees it.
+
+    Everything but `report` comes from the client and is complete once the encapsulated heads are in: None is what the
+    client did not say, and will not say later. `media_type` and `size_bytes` are claims about the body (Content-Type
+    and Content-Length); the truth about both is in `report`. `host` has no port, `media_type` may have parameters,
+    `extension` has no dot.
+
+    State: the transaction sets `report` once, when the body has been judged or passed by.
+    """
+
+    method: str | None = None
+    service: str | None = None
+    client: str | None = None
+    user: str | None = None
+    host: str | None = None
+    http_method: str | None = None
+    media_type: str | None = None
+    extension: str | None = None
+    size_bytes: int | None = None
+    report: ScanReport | None = None

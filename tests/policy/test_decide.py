@@ -1,0 +1,196 @@
+"""Policies as wholes: order, coverage, early answers, digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icapd.config.schema import Rule
+from icapd.errors import ConfigurationError
+from icapd.policy.decide import OUTCOMES, UNCOVERED, Policy, compile_policy
+from icapd.policy.facts import Action, Decision, Facts
+from icapd.scan.model import UNKNOWN_IDENTITY, Finding, FindingKind, Identity, ScanReport, Verdict
+
+
+def rule(name: str, action: str, **when: Any) -> Rule:
+    return Rule.model_validate({"name": name, "action": action, "when": when})
+
+
+OTHERWISE = rule("otherwise", "block")
+
+
+def policy(*rules: Rule) -> Policy:
+    return compile_policy("custom", rules)
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    made = policy(rule("a", "monitor", host="example.org"), rule("b", "allow", verdict="CLEAN"), OTHERWISE)
+    clean = ScanReport(Verdict.CLEAN)
+    assert made.decide(Facts(host="example.org", report=clean)).rule == "a"
+    assert made.decide(Facts(host="example.com", report=clean)).rule == "b"
+    assert made.decide(Facts(report=ScanReport(Verdict.SUSPICIOUS))).rule == "otherwise"
+
+
+def test_a_decision_carries_what_the_page_needs() -> None:
+    own = Rule(name="exe", action="block", reason="No programs.", page="pages/exe.html")
+    assert policy(own).decide(Facts()) == Decision(Action.BLOCK, "exe", "No programs.", "pages/exe.html")
+
+
+def test_own_rules_come_before_the_shipped_ones() -> None:
+    made = compile_policy("balanced", [rule("mine", "allow", user="root")], [OTHERWISE])
+    assert made.decide(Facts(user="root")).rule == "mine"
+    assert made.decide(Facts(user="other")).rule == "otherwise"
+
+
+def test_early_passes_what_cannot_hold_and_stops_at_what_is_not_known() -> None:
+    made = policy(
+        rule("a", "block", host=".evil.test"),
+        rule("b", "allow", service="/echo"),
+        rule("c", "block", verdict="MALICIOUS"),
+        rule("d", "allow", user="root"),
+        OTHERWISE,
+    )
+    assert made.early(Facts(host="x.evil.test", service="/echo")) == Decision(Action.BLOCK, "a")
+    assert made.early(Facts(service="/echo")) == Decision(Action.ALLOW, "b")
+    assert made.early(Facts(service="/scan", user="root")) is None
+
+
+def test_early_blocks_by_a_declared_type_but_never_allows_by_one() -> None:
+    blocked = policy(rule("exe", "block", media_type="application/x-msdownload"), OTHERWISE)
+    allowed = policy(rule("img", "allow", media_type="image/*"), OTHERWISE)
+    assert blocked.early(Facts(media_type="application/x-msdownload")) == Decision(Action.BLOCK, "exe")
+    assert allowed.early(Facts(media_type="image/png")) is None
+
+
+def test_a_body_without_a_report_is_not_scanned_and_never_clean() -> None:
+    made = policy(
+        rule("clean", "allow", verdict="CLEAN"), rule("not-scanned", "monitor", verdict="not_scanned"), OTHERWISE
+    )
+    assert made.decide(Facts()).rule == "not-scanned"
+
+
+@pytest.mark.parametrize(("verdict", "kind"), OUTCOMES, ids=str)
+def test_an_outcome_left_open_is_named(verdict: Verdict, kind: FindingKind | None) -> None:
+    rules = [
+        rule(
+            f"{other}-{other_kind}",
+            "allow",
+            verdict=other.value,
+            **({"finding": other_kind.value} if other_kind else {}),
+        )
+        for other, other_kind in OUTCOMES
+        if (other, other_kind) != (verdict, kind)
+    ]
+    with pytest.raises(ConfigurationError) as refused:
+        policy(*rules)
+    (problem,) = refused.value.problems
+    assert problem.where == "policy"
+    assert f"the outcome {verdict}" in problem.what
+    assert kind is None or f"({kind})" in problem.what
+
+
+@pytest.mark.parametrize(
+    "condition", [{"user": "*"}, {"size_over_bytes": 1}, {"media_type": "*"}, {"finding": "macro"}]
+)
+def test_a_further_condition_does_not_cover_an_outcome(condition: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        policy(rule("some", "block", **condition))
+    assert len(refused.value.problems) == len(OUTCOMES)
+
+
+def test_enumerated_outcomes_cover_and_the_unnamed_rest_is_blocked() -> None:
+    made = policy(
+        *(
+            rule(f"{verdict}-{kind}", "allow", verdict=verdict.value, **({"finding": kind.value} if kind else {}))
+            for verdict, kind in OUTCOMES
+        )
+    )
+    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE))) is UNCOVERED
+    assert UNCOVERED.action is Action.BLOCK
+
+
+def test_problems_of_all_rules_are_collected_with_their_places() -> None:
+    own = [rule("a", "block", verdict="x"), rule("b", "block", host="/")]
+    with pytest.raises(ConfigurationError) as refused:
+        compile_policy("strict", own, [rule("a", "block", method="x")])
+    assert [problem.where for problem in refused.value.problems] == [
+        "policy[0].when.verdict",
+        "policy[1].when.host",
+        "strict.toml: policy[0].when.method",
+        "strict.toml: policy[0].name",
+    ]
+
+
+def test_the_digest_follows_the_rules_and_their_order() -> None:
+    a, b = rule("a", "block", user="x"), rule("b", "block", user="y")
+    base = policy(a, b, OTHERWISE).digest
+    assert policy(a, b, OTHERWISE).digest == base
+    assert compile_policy("other-name", [a], [b, OTHERWISE]).digest == base
+    assert policy(b, a, OTHERWISE).digest != base
+    assert policy(a, rule("b", "monitor", user="y"), OTHERWISE).digest != base
+    assert len(base) == 32
+
+
+HOSTS = st.sampled_from(["example.org", "www.example.org", "evil.test"])
+TYPES = st.sampled_from(["image/png", "text/html", "application/octet-stream"])
+SIZES = st.integers(0, 4)
+WHENS = st.fixed_dictionaries(
+    {},
+    optional={
+        "verdict": st.lists(st.sampled_from([verdict.value for verdict in Verdict]), min_size=1, max_size=3),
+        "finding": st.sampled_from(["limit", "encrypted", "mal*", "n1"]),
+        "host": st.sampled_from([".example.org", "evil.test"]),
+        "media_type": st.sampled_from(["image/*", "text/html"]),
+        "size_over_bytes": st.integers(0, 1),
+        "size_under_bytes": st.integers(3, 5),
+        "method": st.just("REQMOD"),
+    },
+)
+RULES = st.lists(st.tuples(st.sampled_from(["allow", "block", "monitor"]), WHENS), max_size=5)
+FINDINGS = st.builds(Finding, st.sampled_from(FindingKind), st.sampled_from(["n1", "n2"]), st.just("engine"))
+IDENTITIES = st.one_of(st.just(UNKNOWN_IDENTITY), st.builds(Identity, TYPES, st.just("data")))
+REPORTS = st.builds(
+    ScanReport,
+    st.sampled_from(Verdict),
+    st.lists(FINDINGS, max_size=3).map(tuple),
+    IDENTITIES,
+    size_bytes=SIZES,
+)
+FACTS = st.builds(
+    Facts,
+    method=st.sampled_from(["REQMOD", "RESPMOD"]),
+    host=st.none() | HOSTS,
+    media_type=st.none() | TYPES,
+    size_bytes=st.none() | SIZES,
+)
+
+
+def drawn_policy(rules: list[tuple[str, dict[str, Any]]]) -> Policy:
+    return policy(*(rule(f"r{index}", action, **when) for index, (action, when) in enumerate(rules)), OTHERWISE)
+
+
+@given(RULES, FACTS, REPORTS)
+def test_decide_answers_every_report_like_the_plain_walk(
+    rules: list[tuple[str, dict[str, Any]]], facts: Facts, report: ScanReport
+) -> None:
+    made = drawn_policy(rules)
+    facts.report = report
+    expected = next(
+        compiled.decision
+        for compiled in made._rules
+        if (compiled.verdicts is None or report.verdict in compiled.verdicts) and compiled.holds(facts, report)
+    )
+    assert made.decide(facts) == expected
+
+
+@given(RULES, FACTS, REPORTS)
+def test_early_never_contradicts_decide(
+    rules: list[tuple[str, dict[str, Any]]], facts: Facts, report: ScanReport
+) -> None:
+    made = drawn_policy(rules)
+    early = made.early(facts)
+    facts.report = report
+    assert early is None or early == made.decide(facts)

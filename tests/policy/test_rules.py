@@ -1,0 +1,179 @@
+"""Each condition: what meets it, what does not, and what is not known before the scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icapd.config.schema import Rule, When
+from icapd.errors import ConfigurationError
+from icapd.policy.facts import Facts
+from icapd.policy.rules import CompiledRule, Match, Names, compile_rule
+from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Verdict
+
+PNG = Identity("image/png", "image")
+CLEAN = ScanReport(Verdict.CLEAN)
+
+
+def compiled(action: str = "block", **when: Any) -> CompiledRule:
+    return compile_rule(Rule.model_validate({"name": "r", "action": action, "when": when}), "policy[0]")
+
+
+def test_a_rule_without_conditions_holds_at_once() -> None:
+    rule = compiled()
+    assert rule.early(Facts()) is Match.YES
+    assert rule.holds(Facts(), CLEAN)
+    assert rule.is_certain
+
+
+@pytest.mark.parametrize(
+    ("when", "yes", "no"),
+    [
+        ({"method": "reqmod"}, Facts(method="REQMOD"), Facts(method="RESPMOD")),
+        ({"service": ["/a", "/b"]}, Facts(service="/b"), Facts(service="/B")),
+        ({"http_method": "post"}, Facts(http_method="POST"), Facts(http_method="GET")),
+        ({"extension": "exe"}, Facts(extension="EXE"), Facts(extension="ex")),
+        ({"extension": "doc?"}, Facts(extension="docm"), Facts(extension="doc")),
+        ({"user": "guest*"}, Facts(user="Guest-7"), Facts(user="a-guest")),
+        ({"user": "CORP\\alice"}, Facts(user="corp\\Alice"), Facts(user="corp\\bob")),
+        ({"host": "example.org"}, Facts(host="Example.org"), Facts(host="www.example.org")),
+        ({"host": ".example.org"}, Facts(host="example.org"), Facts(host="badexample.org")),
+        ({"host": ".example.org"}, Facts(host="a.b.EXAMPLE.org."), Facts(host="example.org.evil.test")),
+        ({"host": "cdn?.example.org"}, Facts(host="cdn1.example.org"), Facts(host="cdn.example.org")),
+        ({"client": "192.0.2.0/24"}, Facts(client="192.0.2.255"), Facts(client="192.0.3.0")),
+        ({"client": "192.0.2.7"}, Facts(client="::ffff:192.0.2.7"), Facts(client="192.0.2.70")),
+        ({"client": "2001:db8::/32"}, Facts(client="2001:db8::1"), Facts(client="192.0.2.1")),
+        ({"client": "0.0.0.0/0"}, Facts(client="192.0.2.1"), Facts(client="no address")),
+    ],
+)
+def test_conditions_on_the_heads_are_known_early(when: dict[str, Any], yes: Facts, no: Facts) -> None:
+    for action in ("allow", "block", "monitor"):
+        rule = compiled(action, **when)
+        assert rule.early(yes) is Match.YES
+        assert rule.holds(yes, CLEAN)
+        for facts in (no, Facts()):
+            assert rule.early(facts) is Match.NO
+            assert not rule.holds(facts, CLEAN)
+
+
+def test_all_conditions_must_hold() -> None:
+    rule = compiled(method="REQMOD", host=".example.org")
+    assert rule.early(Facts(method="REQMOD", host="www.example.org")) is Match.YES
+    assert rule.early(Facts(method="REQMOD", host="example.com")) is Match.NO
+    assert rule.early(Facts(method="RESPMOD", host="example.org")) is Match.NO
+
+
+@pytest.mark.parametrize("when", [{"verdict": "malicious"}, {"finding": "macro*"}])
+def test_verdict_and_finding_are_not_known_early(when: dict[str, Any]) -> None:
+    assert compiled(**when).early(Facts()) is Match.NOT_YET_KNOWN
+    assert compiled(**when, method="REQMOD").early(Facts(method="RESPMOD")) is Match.NO
+
+
+@pytest.mark.parametrize("pattern", ["encrypted", "ENCRYPTED", "zip.*", "Zip.Encrypted", "*crypt*"])
+def test_finding_is_a_kind_or_a_name(pattern: str) -> None:
+    rule = compiled(finding=pattern)
+    hit = Finding(FindingKind.ENCRYPTED, "Zip.Encrypted", "archive")
+    other = Finding(FindingKind.LIMIT, "archive.max_depth", "archive")
+    assert rule.holds(Facts(), ScanReport(Verdict.UNSCANNABLE, (other, hit)))
+    assert not rule.holds(Facts(), ScanReport(Verdict.UNSCANNABLE, (other,)))
+    assert not rule.holds(Facts(), CLEAN)
+
+
+def test_a_bracket_is_a_plain_character() -> None:
+    assert "win.[a]1" in Names(["win.[a]*"])
+    assert "win.a1" not in Names(["win.[a]*"])
+
+
+def test_wildcards_do_not_backtrack() -> None:
+    assert "a" * 60_000 not in Names(["*a" * 20 + "*b"])
+
+
+def test_a_block_rule_believes_the_declared_type_and_the_real_one() -> None:
+    rule = compiled("block", media_type="image/*")
+    assert rule.early(Facts(media_type="Image/PNG; a=b")) is Match.YES
+    assert rule.early(Facts(media_type="text/html")) is Match.NOT_YET_KNOWN
+    assert rule.early(Facts()) is Match.NOT_YET_KNOWN
+    assert rule.holds(
+        Facts(media_type="image/png"), ScanReport(Verdict.CLEAN, identity=Identity("text/html", "markup"))
+    )
+    assert rule.holds(Facts(media_type="text/html"), ScanReport(Verdict.CLEAN, identity=PNG))
+    assert not rule.holds(Facts(media_type="text/html"), CLEAN)
+
+
+@pytest.mark.parametrize("action", ["allow", "monitor"])
+def test_a_permissive_rule_believes_the_real_type_only(action: str) -> None:
+    rule = compiled(action, media_type="image/*")
+    assert rule.early(Facts(media_type="image/png")) is Match.NOT_YET_KNOWN
+    assert not rule.holds(Facts(media_type="image/png"), CLEAN)
+    assert rule.holds(Facts(media_type="text/html"), ScanReport(Verdict.CLEAN, identity=PNG))
+
+
+def test_a_body_nobody_identified_has_no_real_type() -> None:
+    rule = compiled("allow", media_type="application/octet-stream")
+    assert not rule.holds(Facts(media_type="application/octet-stream"), ScanReport(Verdict.ERROR))
+
+
+@pytest.mark.parametrize(
+    ("when", "inside", "outside"),
+    [
+        ({"size_over_bytes": 100}, 101, 100),
+        ({"size_under_bytes": 100}, 99, 100),
+        ({"size_over_bytes": 9, "size_under_bytes": 11}, 10, 11),
+        ({"size_over_bytes": 0}, 1, 0),
+    ],
+)
+def test_size_at_its_bounds(when: dict[str, Any], inside: int, outside: int) -> None:
+    block, allow = compiled("block", **when), compiled("allow", **when)
+    assert block.early(Facts(size_bytes=inside)) is Match.YES
+    assert block.early(Facts(size_bytes=outside)) is Match.NOT_YET_KNOWN
+    assert allow.early(Facts(size_bytes=inside)) is Match.NOT_YET_KNOWN
+    for rule in (block, allow):
+        assert rule.holds(Facts(), ScanReport(Verdict.CLEAN, size_bytes=inside))
+        assert not rule.holds(Facts(), ScanReport(Verdict.CLEAN, size_bytes=outside))
+    lied = Facts(size_bytes=inside), ScanReport(Verdict.CLEAN, size_bytes=outside)
+    assert block.holds(*lied)
+    assert not allow.holds(*lied)
+
+
+def test_a_size_range_wants_one_size_inside_it() -> None:
+    rule = compiled("block", size_over_bytes=10, size_under_bytes=100)
+    assert not rule.holds(Facts(size_bytes=5), ScanReport(Verdict.CLEAN, size_bytes=200))
+
+
+@pytest.mark.parametrize(
+    ("when", "where", "what"),
+    [
+        ({"verdict": "MALICOUS"}, "when.verdict", "did you mean MALICIOUS?"),
+        ({"verdict": "virus"}, "when.verdict", "is no verdict; they are CLEAN"),
+        ({"method": "GET"}, "when.method", "http_method"),
+        ({"client": ["192.0.2.0/24", "192.0.2.0/33"]}, "when.client", '"192.0.2.0/33": wants an address'),
+        ({"host": "https://example.org"}, "when.host", "wants a host name"),
+        ({"host": "."}, "when.host", "wants a host name"),
+        ({"media_type": "png"}, "when.media_type", "wants type/subtype"),
+        ({"extension": ".exe"}, "when.extension", "without a dot"),
+        ({"user": ""}, "when.user", "is empty"),
+        ({"finding": []}, "when.finding", "is empty"),
+        ({"service": ["/a", ""]}, "when.service", "is empty"),
+        ({"size_over_bytes": 9, "size_under_bytes": 10}, "when", "no size is over 9 and under 10"),
+    ],
+)
+def test_a_condition_that_cannot_be_meant_is_refused(when: dict[str, Any], where: str, what: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        compiled(**when)
+    (problem,) = refused.value.problems
+    assert problem.where == f"policy[0].{where}"
+    assert what in problem.what
+
+
+def test_every_condition_of_the_schema_is_compiled() -> None:
+    values: dict[str, Any] = {
+        "verdict": "CLEAN",
+        "method": "REQMOD",
+        "client": "192.0.2.1",
+        "size_over_bytes": 1,
+        "size_under_bytes": 9,
+        "media_type": "a/b",
+    }
+    for key in When.model_fields:
+        assert not compiled(**{key: values.get(key, "x")}).answers(Verdict.MALICIOUS, None), key
