@@ -23,6 +23,7 @@ ALLOWED = {
     "msgspec",
     "re",
     "typing",
+    "urllib.parse",
     "icapd.config.schema",
     "icapd.errors",
     "icapd.scan.model",
