@@ -13,7 +13,10 @@ from typing import Literal, Self
 
 from tests.support.ports import LOOPBACK
 
+Framing = Literal["length", "chunked", "close"]
+
 CHUNK_BYTES = 32 * 1024
+PAUSE_MAX_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,12 @@ class Page:
     status: int = 200
     media_type: str = "application/octet-stream"
     coding: str = ""
-    framing: Literal["length", "chunked", "close"] = "length"
+    framing: Framing = "length"
     etag: str = ""
     """A request whose If-None-Match is this gets 304."""
+    pause_at: int = 0
+    """With `resume`: so many bytes go out, the rest when the event is set."""
+    resume: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,6 @@ class _Exchange(BaseHTTPRequestHandler):
     """One client connection, in the terms http.server dictates."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = CHUNK_BYTES
     disable_nagle_algorithm = True
     server: _Server
 
@@ -134,13 +139,10 @@ class _Exchange(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD" or page.status == 304:
             return
+        for piece in _pieces(page):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if page.framing == "chunked" else piece)
         if page.framing == "chunked":
-            for start in range(0, len(page.body), CHUNK_BYTES):
-                piece = page.body[start : start + CHUNK_BYTES]
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
-        else:
-            self.wfile.write(page.body)
 
     def _send_body_headers(self, page: Page) -> None:
         self.send_header("Content-Type", page.media_type)
@@ -154,6 +156,17 @@ class _Exchange(BaseHTTPRequestHandler):
             case "close":
                 self.send_header("Connection", "close")
                 self.close_connection = True
+
+
+def _pieces(page: Page) -> Iterator[bytes]:
+    """The body in pieces, with the page's pause between two of them."""
+    body, start = page.body, 0
+    if page.resume is not None:
+        yield body[: page.pause_at]
+        page.resume.wait(PAUSE_MAX_S)
+        start = page.pause_at
+    for at in range(start, len(body), CHUNK_BYTES):
+        yield body[at : at + CHUNK_BYTES]
 
 
 class Origin:
