@@ -1,0 +1,53 @@
+"""YARA rules as an engine: the operator's rule files, compiled by YARA-X, or by yara-python where YARA-X refuses one.
+
+Owns the options, the rule files' way into memory, and the spec. Knows nothing of processes or policy.
+
+Rules say what a match means in their metadata: `kind` (malware, suspicious, forbidden, info) and `severity` (info,
+low, medium, high, critical, or a number from 0 to 100). See `classify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import Field
+
+from engines.yara.classify import classify
+from engines.yara.compilers import Backend, compile_rules
+from engines.yara.engine import YaraEngine
+from engines.yara.rulefiles import read_rule_files
+from icapd.scan.engine_api import ConfigurationError, EngineOptions, EngineSpec, Material
+
+
+class YaraOptions(EngineOptions):
+    rules: list[str] = Field(
+        ["conf/rules"],
+        description="rule files, or folders searched for *.yar and *.yara; each file stands alone, no `include`",
+    )
+    backend: Backend = Field(
+        "auto",
+        description="auto = YARA-X, and yara-python for the files YARA-X refuses; yara-x or yara = that one alone",
+    )
+
+
+def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
+    assert isinstance(options, YaraOptions)
+    return read_rule_files([resolve(entry) for entry in options.rules])
+
+
+def _build(options: EngineOptions, material: Material) -> YaraEngine:
+    assert isinstance(options, YaraOptions)
+    rulesets, problems = compile_rules(material, options.backend)
+    templates, unclear = classify(rulesets, material)
+    if problems or unclear:
+        raise ConfigurationError(sorted(problems + unclear))
+    return YaraEngine(rulesets, templates, options.timeout_s)
+
+
+def _version() -> str:
+    return f"1 yara-x {version('yara-x')} yara-python {version('yara-python')}"
+
+
+SPEC = EngineSpec(name="yara", options=YaraOptions, gather=_gather, build=_build, version=_version)

@@ -1,0 +1,108 @@
+"""Compiles rule files, each file in a namespace of its own, and says of every refused one where and why.
+
+Includes are refused: an included file would be read past `gather`, and processes started later might judge by others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import yara
+import yara_x
+
+from engines.yara.rulesets import Ruleset, YaraRuleset, YaraXRuleset
+from icapd.scan.engine_api import Material, Problem
+
+Backend = Literal["auto", "yara", "yara-x"]
+Refused = dict[str, list[Problem]]
+
+NO_INCLUDE = "include is not supported: list the file or its folder under engines.yara.rules"
+PROBLEMS_PER_FILE = 20
+_YARA_MESSAGE = re.compile(r"line (\d+): (.*)", re.DOTALL)
+
+
+def compile_rules(material: Material, backend: Backend) -> tuple[list[Ruleset], list[Problem]]:
+    """All rule files, compiled; and all that is wrong with the files that no allowed compiler takes."""
+    sources, problems = _decode(material)
+    refused: Refused = {path: [] for path in sources}
+    rulesets: list[Ruleset] = []
+    if backend != "yara":
+        refused = _refused(sources, _yara_x_problems)
+        if accepted := {path: source for path, source in sources.items() if path not in refused}:
+            rulesets.append(YaraXRuleset(_compile_yara_x(accepted)))
+    if backend != "yara-x":
+        left = {path: sources[path] for path in refused}
+        unfit = _refused(left, _yara_problems)
+        if fit := {path: source for path, source in left.items() if path not in unfit}:
+            rulesets.append(YaraRuleset(fit))
+        refused = {path: refused[path] + found for path, found in unfit.items()}
+    for found in refused.values():
+        problems += list(dict.fromkeys(found))[:PROBLEMS_PER_FILE]
+    return rulesets, problems
+
+
+def _refused(sources: dict[str, str], compile_alone: Callable[[str, str], list[Problem]]) -> Refused:
+    return {path: found for path, source in sources.items() if (found := compile_alone(path, source))}
+
+
+def _decode(material: Material) -> tuple[dict[str, str], list[Problem]]:
+    sources: dict[str, str] = {}
+    problems: list[Problem] = []
+    for path, content in material.items():
+        try:
+            sources[path] = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            problems.append(Problem(f"{path}:{line}", "not UTF-8"))
+    return sources, problems
+
+
+def _compile_yara_x(sources: dict[str, str]) -> yara_x.Rules:
+    compiler = _yara_x_compiler()
+    for path, source in sources.items():
+        compiler.new_namespace(path)
+        compiler.add_source(source, origin=path)
+    return compiler.build()
+
+
+def _yara_x_compiler() -> yara_x.Compiler:
+    # Relaxed: YARA takes `\y` or a lone `{` in a regular expression for the character, and public rules rely on it.
+    return yara_x.Compiler(relaxed_re_syntax=True, includes_enabled=False)
+
+
+def _yara_x_problems(path: str, source: str) -> list[Problem]:
+    """What YARA-X has against one file.
+
+    Each file gets a compiler of its own: a compiler that saw an error keeps the sound rules of that file,
+    and they would be judged a second time by yara-python.
+    """
+    compiler = _yara_x_compiler()
+    try:
+        compiler.add_source(source, origin=path)
+    except yara_x.CompileError:
+        return [_yara_x_problem(path, error) for error in compiler.errors()]
+    return []
+
+
+def _yara_x_problem(path: str, error: dict[str, object]) -> Problem:
+    where = f"{path}:{error.get('line', 1)}"
+    if error["type"] == "IncludeNotAllowed":
+        return Problem(where, NO_INCLUDE)
+    labels = error.get("labels")
+    details = [str(label["text"]) for label in labels] if isinstance(labels, list) else []
+    return Problem(where, f"yara-x: {': '.join([str(error['title']), *details])}")
+
+
+def _yara_problems(path: str, source: str) -> list[Problem]:
+    """What yara-python has against one file: it tells the first error only."""
+    try:
+        yara.compile(source=source, includes=False)
+    except yara.Error as error:
+        told = _YARA_MESSAGE.fullmatch(str(error))
+        line, text = (int(told[1]), told[2]) if told else (1, str(error))
+        text = NO_INCLUDE if text == "includes are disabled" else f"yara: {text}"
+        # libyara says line 0 when the file ends too early.
+        return [Problem(f"{path}:{line or source.count(chr(10)) + 1}", text)]
+    return []
