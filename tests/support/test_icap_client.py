@@ -28,7 +28,10 @@ class Peer:
             self._connection.shutdown(socket.SHUT_WR)
 
     def heard(self, count: int) -> bytes:
-        return self._connection.recv(count, socket.MSG_WAITALL)
+        heard = b""
+        while len(heard) < count and (more := self._connection.recv(count - len(heard))):
+            heard += more
+        return heard
 
     def close(self) -> None:
         self.client.close()
