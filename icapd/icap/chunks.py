@@ -15,8 +15,8 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+\""
 _EXTENSION = rb"[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+" % (_TOKEN, _TOKEN, _QUOTED)
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*+)[ \t]*+\r\n" % _EXTENSION)
-_IEOF = re.compile(rb";[ \t]*ieof[ \t]*(?=;|$)", re.IGNORECASE)
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*+)\r\n" % _EXTENSION)
+_EACH_EXTENSION = re.compile(_EXTENSION)
 _CHUNK_BYTES_MAX = (1 << 63) - 1
 
 
@@ -132,7 +132,8 @@ class ChunkDecoder:
     def _read_extensions(self, match: re.Match[bytes]) -> None:
         if match.end() - match.start() > self._line_limit:
             raise PeerProtocolError("chunk line too long")
-        if _IEOF.search(match[2]) is not None:
+        # Extension by extension, because a quoted value may hold the text of one.
+        if any(extension.strip(b"; \t").lower() == b"ieof" for extension in _EACH_EXTENSION.findall(match[2])):
             if int(match[1], 16):
                 raise PeerProtocolError("ieof on a chunk with data")
             self.is_ieof = True
@@ -149,8 +150,8 @@ class ChunkDecoder:
             self._reading = _DONE
             return position + 2
         end = buffer.find(b"\r\n\r\n", position)
-        known = (end if end >= 0 else len(buffer)) - position
-        if known > self._trailer_limit:
+        earliest_end = end if end >= 0 else len(buffer) - 3
+        if earliest_end + 2 - position > self._trailer_limit:
             raise PeerProtocolError("trailers too long")
         if end < 0:
             return position

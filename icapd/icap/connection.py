@@ -77,6 +77,7 @@ class Connection:
     __slots__ = (
         "_answers_preview",
         "_at_eof",
+        "_awaited_bytes",
         "_buffer",
         "_chunks",
         "_discarded_bytes",
@@ -93,6 +94,7 @@ class Connection:
         self._buffer = b""
         self._position = 0
         self._head_scanned = 0
+        self._awaited_bytes = 0
         self._at_eof = False
         self.client = _IDLE
         self.server = _SERVER_IDLE
@@ -184,6 +186,8 @@ class Connection:
 
     def _read_head(self) -> RequestHead | Wait:
         buffer, start = self._buffer, self._position
+        if len(buffer) - start < self._awaited_bytes:
+            return _NEED_DATA
         while buffer.startswith(b"\r\n", start):  # an empty line before a request is no request (RFC 9112 §2.2)
             start += 2
             self._position = start
@@ -239,6 +243,7 @@ class Connection:
             raise PeerProtocolError("encapsulated head too long")
         end = start + encapsulated.header_bytes
         if len(self._buffer) < end:
+            self._awaited_bytes = end - self._position  # until then the head is not parsed again
             return None
         request_end = start + (encapsulated.req_bytes or 0)
         sections = self._buffer[start:request_end], self._buffer[request_end:end]
@@ -251,6 +256,7 @@ class Connection:
     def _accept(self, request: RequestHead) -> None:
         self._request = request
         self._head_scanned = 0
+        self._awaited_bytes = 0
         if not request.encapsulated.has_body:
             self._answers_preview = request.preview_bytes is not None
             self._step(Step.HEAD_WITHOUT_BODY)
@@ -266,13 +272,14 @@ class Connection:
             raise LocalProtocolError("a body without a decoder")
         if chunks.finished:
             return self._end_of_body(chunks)
-        data, self._position = chunks.decode(self._buffer, self._position)
-        if data:
-            if self.client not in _DISCARDING:
-                return BodyData(data)
-            self._discarded_bytes += len(data)
+        before = self._position
+        data, self._position = chunks.decode(self._buffer, before)
+        if self.client in _DISCARDING:
+            self._discarded_bytes += self._position - before
             if self._discarded_bytes > self._limits.discard_bytes:
                 raise PeerProtocolError("too much body after its answer")
+        elif data:
+            return BodyData(data)
         return self._end_of_body(chunks) if chunks.finished else _NEED_DATA
 
     def _end_of_body(self, chunks: ChunkDecoder) -> Event | Wait:
@@ -304,15 +311,24 @@ class Connection:
         return self._send_continue()
 
     def _send_reply(self, reply: Reply) -> list[bytes | memoryview]:
-        if reply.status == 204 and not self.may_send_204:
-            raise LocalProtocolError("204 without permission")
         request = self._request
-        is_last = reply.close or self._at_eof or request is None or request.wants_close
-        is_last = is_last or self.client is _BROKEN
+        if reply.status == 204:
+            self._check_204(reply)
+        if reply.http_is_request and request is not None and request.method != "REQMOD":
+            raise LocalProtocolError(f"an HTTP request in a reply to {request.method}")
+        is_last = reply.close or request is None or request.wants_close or self.client is _BROKEN
+        # A half-closed client may have sent its next request before; it goes on as long as there are bytes.
+        is_last = is_last or (self._at_eof and self._position == len(self._buffer))
         self._step(Step.LAST_REPLY_BEGINS if is_last else Step.REPLY_BEGINS)
         if reply.body is not _STREAM:
             self._step(Step.REPLY_ENDS)
         return render_reply(reply, is_last)
+
+    def _check_204(self, reply: Reply) -> None:
+        if not self.may_send_204:
+            raise LocalProtocolError("204 without permission")
+        if reply.http_head or reply.body is not None:
+            raise LocalProtocolError("204 with content")
 
     def _send_continue(self) -> list[bytes | memoryview]:
         self._step(Step.CONTINUE)

@@ -13,6 +13,7 @@ _LIST = re.compile(
     rb"[a-z-]+[ \t]*=[ \t]*[0-9]{1,10}(?:[ \t]*,[ \t]*[a-z-]+[ \t]*=[ \t]*[0-9]{1,10})*", re.IGNORECASE
 )
 _ENTRY = re.compile(rb"([a-z-]+)[ \t]*=[ \t]*([0-9]+)", re.IGNORECASE)
+_VALUE_BYTES_MAX = 256  # three sections take 66; values are cached, so that white space must not make them long
 _HEADERS = frozenset({"req-hdr", "res-hdr"})
 _BODIES = frozenset({"req-body", "res-body", "opt-body", "null-body"})
 _ORDERS: dict[str, frozenset[tuple[str, ...]]] = {
@@ -57,7 +58,7 @@ def parse_encapsulated(value: bytes, method: str) -> Encapsulated:
 
     Raises: PeerProtocolError 400 when it is malformed, 418 when its sections do not belong to the method.
     """
-    if _LIST.fullmatch(value) is None:
+    if len(value) > _VALUE_BYTES_MAX or _LIST.fullmatch(value) is None:
         raise PeerProtocolError("malformed Encapsulated")
     entries = [(name.decode("ascii").lower(), int(offset)) for name, offset in _ENTRY.findall(value)]
     names = tuple(name for name, _ in entries)

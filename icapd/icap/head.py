@@ -19,6 +19,9 @@ _REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.([0
 _TARGET = re.compile(rb"(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _NUMBER = re.compile(rb"[0-9]{1,15}")
+_TARGET_BYTES_MAX = 4096
+_CACHED_BYTES_MAX = 256
+"""Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
 _FRAMING = (b"\nencapsulated:", b"\npreview:", b"\ntransfer-encoding:")
 _LISTS = (b"\nallow:", b"\nconnection:")
 
@@ -56,8 +59,10 @@ def parse_request_line(head: bytes) -> tuple[bytes, bytes, int]:
 def service_path(target: bytes) -> str:
     """The path of a service URI: any host, scheme icap or icaps or none, query arguments ignored.
 
-    Raises: PeerProtocolError for a target that is no such URI.
+    Raises: PeerProtocolError for a target that is no such URI, or longer than any service needs.
     """
+    if len(target) > _TARGET_BYTES_MAX:
+        raise PeerProtocolError("service URI too long")
     match = _TARGET.fullmatch(target)
     if match is None:
         raise PeerProtocolError("malformed service URI")
@@ -122,10 +127,16 @@ def parse_number(value: bytes, what: str) -> int:
     return int(value)
 
 
-@lru_cache(maxsize=256)
 def list_tokens(value: bytes) -> frozenset[bytes]:
     """The members of a comma list in lower case: `204, 206, trailers`."""
+    return _cached_tokens(value) if len(value) <= _CACHED_BYTES_MAX else _tokens(value)
+
+
+def _tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t").lower() for token in value.split(b",") if token.strip(b" \t"))
+
+
+_cached_tokens = lru_cache(maxsize=256)(_tokens)
 
 
 @lru_cache(maxsize=256)

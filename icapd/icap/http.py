@@ -62,16 +62,20 @@ def read_request(head: bytes) -> HttpRequest:
     if method == b"CONNECT":
         return HttpRequest("CONNECT", "https", _host(target), "")
     url = _URL.match(target)
-    if url is None or target.startswith(b"/"):
+    if url is None or target.startswith(b"/") or target == b"*":
         path = target.partition(b"?")[0].partition(b"#")[0]
         return HttpRequest(_text(method), "", _host(field_value(head, b"host") or b""), _text(path))
     scheme, _, authority, path = url.groups()
     return HttpRequest(_text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/")
 
 
-@lru_cache(maxsize=1024)
 def _host(authority: bytes) -> str:
-    name = authority.rpartition(b"@")[2].strip(b" \t")
+    """The host of `user:password@host:port`; the user part goes first, as it must not push the host out of reach."""
+    return _bare_host(authority.rpartition(b"@")[2].strip(b" \t")[:_TEXT_MAX])
+
+
+@lru_cache(maxsize=1024)
+def _bare_host(name: bytes) -> str:
     if name.startswith(b"["):
         return _text(name[1:].partition(b"]")[0]).lower()
     return _text(name.partition(b":")[0]).lower().rstrip(".")
@@ -91,7 +95,7 @@ def _media_type(value: bytes) -> str:
 def media_type(head: bytes) -> str:
     """The declared media type, lower case, without parameters; empty when none is declared."""
     value = field_value(head, b"content-type")
-    return "" if value is None else _media_type(value)
+    return "" if value is None else _media_type(value[:_TEXT_MAX])
 
 
 def content_coding(head: bytes) -> str:

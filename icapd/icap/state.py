@@ -2,7 +2,8 @@
 
 One cycle is one request and its reply. A `Continue` leads the client from PAUSED to BODY; a final reply to a paused
 preview ends the request, as the rest never comes (RFC 3507 §4.5). A final reply while the client still sends (errata
-e7) turns what follows into bytes to be read and dropped.
+e7) turns what follows into bytes to be read and dropped. The client closes only where we wait for its bytes: one
+that half-closes while it is our turn still gets its whole answer.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ CLIENT: dict[ClientState, dict[Step, ClientState]] = {
     },
     C.PAUSED: {
         T.CONTINUE: C.BODY,
-        T.CLIENT_CLOSES: C.CLOSED,
         T.REPLY_BEGINS: C.DONE,
         T.LAST_REPLY_BEGINS: C.DONE,
+        T.REPLY_DATA: C.PAUSED,  # the reply began while the preview was still coming
+        T.REPLY_ENDS: C.DONE,
     },
     C.BODY: {
         T.DATA: C.BODY,
@@ -106,7 +108,6 @@ CLIENT: dict[ClientState, dict[Step, ClientState]] = {
         T.CLIENT_BREAKS: C.BROKEN,
     },
     C.DONE: {
-        T.CLIENT_CLOSES: C.DONE,  # a half-closed client still gets its whole answer
         T.REPLY_BEGINS: C.DONE,
         T.LAST_REPLY_BEGINS: C.DONE,
         T.REPLY_DATA: C.DONE,
@@ -117,7 +118,6 @@ CLIENT: dict[ClientState, dict[Step, ClientState]] = {
         T.LAST_REPLY_BEGINS: C.BROKEN,
         T.REPLY_DATA: C.BROKEN,
         T.REPLY_ENDS: C.BROKEN,
-        T.CLIENT_CLOSES: C.BROKEN,
     },
 }
 
