@@ -172,12 +172,13 @@ def test_clean_chunked_upload_arrives_identical(squid: Squid, origin: Origin) ->
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_hit_after_a_drip_breaks_the_transfer_and_the_retry_shows_the_page(
-    squid: Squid, origin: Origin, framing: Framing
+    icapd: Icapd, squid: Squid, origin: Origin, framing: Framing
 ) -> None:
     """The origin pauses in mid-body until a dripped byte has made Squid send the head; the hit comes after."""
     body, resume = zip_with_eicar(4 * PIPE), threading.Event()
     page = Page(body, framing=framing, pause_at=100_000, resume=resume)
     url = origin.serve(f"/dripped/{framing}.zip", page)
+    broken_before = icapd.metric("icapd_transfers_broken_total")
 
     broken = fetch(squid.port, url, on_head=resume.set)
     again = fetch(squid.port, url)
@@ -185,6 +186,7 @@ def test_hit_after_a_drip_breaks_the_transfer_and_the_retry_shows_the_page(
     assert broken.status == 200
     assert not broken.is_whole
     assert len(broken.body) < 1_000
+    assert icapd.metric("icapd_transfers_broken_total") == broken_before + 1
     assert is_block_page(again)
 
 

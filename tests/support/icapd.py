@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.process import Child, wait_until
 
@@ -18,6 +21,11 @@ Table = Mapping[str, Any]
 
 ICAPD = str(Path(sys.executable).with_name("icapd"))
 """The installed command, as users run it."""
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would configure icapd."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ICAPD_")}
 
 
 def to_toml(tables: Table) -> str:
@@ -70,7 +78,8 @@ class Icapd:
             "log": {"access": str(self.access_log)},
         }
         self.configuration.write_text(to_toml(merged(base, overrides or {})))
-        self.child = Child([ICAPD, "serve", "--config", str(self.configuration)], directory / "icapd.log")
+        argv = [ICAPD, "serve", "--config", str(self.configuration)]
+        self.child = Child(argv, directory / "icapd.log", env=environment())
         try:
             self.child.wait_until(lambda: self.admin("/readyz")[0] == 200, "GET /readyz answers 200", 30)
         except RuntimeError:
@@ -94,6 +103,16 @@ class Icapd:
                 return refusal.code, refusal.read().decode()
         except OSError:
             return 0, ""
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the metric's samples that have these labels; 0 when there is none."""
+        families = text_string_to_metric_families(self.admin("/metrics")[1])
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def access_lines(self, count: int = 0) -> list[dict[str, Any]]:
         """The access log so far, once it has at least this many lines."""
