@@ -1,0 +1,55 @@
+"""Lists of file digests as an engine: known-bad bodies are malware, known-good ones are allowed.
+
+Owns the options and the spec. `lists` reads the operator's files, `table` looks digests up, `engine` reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field
+
+from engines.hashes.engine import HashesEngine
+from engines.hashes.lists import read_lists
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+
+
+class HashesOptions(EngineOptions):
+    deny: list[str] = Field(
+        [],
+        description="files of SHA-256, SHA-1 or MD5 digests of known malware, one a line, a name may follow;"
+        " deny beats allow",
+    )
+    allow: list[str] = Field(
+        [],
+        description="files of digests of bodies and members to spare; use SHA-256: anyone can make a file that"
+        " shares its MD5 or SHA-1 with another of theirs, one harmless, one not",
+    )
+
+
+def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
+    assert isinstance(options, HashesOptions)
+    return read_lists(
+        deny=[resolve(entry) for entry in options.deny], allow=[resolve(entry) for entry in options.allow]
+    )
+
+
+def _build(options: EngineOptions, material: Material) -> HashesEngine:
+    return HashesEngine(material, options.timeout_s)
+
+
+def _version() -> str:
+    return "1"
+
+
+def warnings(material: Material) -> list[str]:
+    """What is dangerous, though not wrong, about the lists that were read."""
+    return [
+        f"an engines.hashes.allow list holds {digest.upper()} digests: such digests can be forged"
+        for digest in ("sha1", "md5")
+        if f"allow.{digest}" in material
+    ]
+
+
+SPEC = EngineSpec(name="hashes", options=HashesOptions, gather=_gather, build=_build, version=_version)
