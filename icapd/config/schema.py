@@ -149,13 +149,18 @@ class Service(Table):
         None,
         ge=0,
         le=64 * KiB,
+        examples=[1024],
         description="offered in OPTIONS; unset = no preview, which Squid before 6.14 needs for RESPMOD",
     )
-    max_body_bytes: int | None = Field(None, ge=1, description="this service's ceiling; unset = limits.body_bytes")
+    max_body_bytes: int | None = Field(
+        None, ge=1, examples=[100 * MiB], description="this service's ceiling; unset = limits.body_bytes"
+    )
     options_ttl_s: int = Field(60, ge=1, le=86_400, description="how long clients may keep our OPTIONS answer")
-    engines: list[str] | None = Field(None, description="only these engines; unset = all that are enabled")
-    policy: PolicyName | None = Field(None, description="unset = server.policy")
-    drip_on_stall: bool | None = Field(None, description="unset = delivery.drip_on_stall")
+    engines: list[str] | None = Field(
+        None, examples=[["yara"]], description="only these engines; unset = all that are enabled"
+    )
+    policy: PolicyName | None = Field(None, examples=["strict"], description="unset = server.policy")
+    drip_on_stall: bool | None = Field(None, examples=[False], description="unset = delivery.drip_on_stall")
 
 
 SERVICES: list[dict[str, Any]] = [
@@ -203,6 +208,7 @@ class Cache(Table):
     )
     secret_file: str | None = Field(
         None,
+        examples=["/etc/icapd/cache.secret"],
         description="a file of 32 random bytes or more, the same on every node; signs records; memcached needs it",
     )
     memory: MemoryCache = MemoryCache()
@@ -242,43 +248,67 @@ class When(Table):
     """The conditions of a rule; all must hold; a list holds when one of its entries does; unset holds always."""
 
     verdict: Text | None = Field(
-        None, description="CLEAN SUSPICIOUS MALICIOUS FORBIDDEN UNSCANNABLE ERROR NOT_SCANNED"
+        None,
+        examples=["UNSCANNABLE"],
+        description="CLEAN SUSPICIOUS MALICIOUS FORBIDDEN UNSCANNABLE ERROR NOT_SCANNED",
     )
-    finding: Text | None = Field(None, description="a finding's kind or name; * and ? are wildcards")
-    method: Text | None = Field(None, description="REQMOD or RESPMOD")
-    service: Text | None = Field(None, description="a service's path")
+    finding: Text | None = Field(
+        None, examples=[["encrypted", "corrupt"]], description="a finding's kind or name; * and ? are wildcards"
+    )
+    method: Text | None = Field(None, examples=["RESPMOD"], description="REQMOD or RESPMOD")
+    service: Text | None = Field(None, examples=["/respmod"], description="a service's path")
     client: Text | None = Field(
-        None, description="address or network of X-Client-IP, or of the ICAP client without it"
+        None,
+        examples=[["192.0.2.0/24", "2001:db8::/32"]],
+        description="address or network of X-Client-IP, or of the ICAP client without it",
     )
-    user: Text | None = Field(None, description="X-Client-Username or X-Authenticated-User; * and ? are wildcards")
+    user: Text | None = Field(
+        None, examples=["guest*"], description="X-Client-Username or X-Authenticated-User; * and ? are wildcards"
+    )
     host: Text | None = Field(
-        None, description="host of the request; .example.org also matches names below it; * and ? are wildcards"
+        None,
+        examples=[".example.org"],
+        description="host of the request; .example.org also matches names below it; * and ? are wildcards",
     )
-    http_method: Text | None = Field(None, description="of the HTTP request: GET, POST, CONNECT ...")
+    http_method: Text | None = Field(
+        None, examples=[["POST", "PUT"]], description="of the HTTP request: GET, POST, CONNECT ..."
+    )
     media_type: Text | None = Field(
-        None, description="the real type; for block rules also the declared one; image/* is allowed"
+        None,
+        examples=["image/*"],
+        description="the real type; for block rules also the declared one; image/* is allowed",
     )
-    extension: Text | None = Field(None, description="of the URL's path, without the dot, any case")
+    extension: Text | None = Field(
+        None, examples=[["exe", "scr"]], description="of the URL's path, without the dot, any case"
+    )
     size_over_bytes: int | None = Field(
-        None, ge=0, description="of the body; for block rules also of its declared length"
+        None, ge=0, examples=[0], description="of the body; for block rules also of its declared length"
     )
     size_under_bytes: int | None = Field(
-        None, ge=0, description="of the body; for block rules also of its declared length"
+        None, ge=0, examples=[100 * MiB], description="of the body; for block rules also of its declared length"
     )
 
 
 class Rule(Table):
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="shown in headers, pages and logs")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        examples=["encrypted-from-partner"],
+        description="shown in headers, pages and logs",
+    )
     when: When = Field(When(), description="conditions; all must hold")
     action: Literal["allow", "block", "monitor"] = Field(
-        description="allow; block; monitor = allow, and record that it would have been blocked"
+        examples=["monitor"], description="allow; block; monitor = allow, and record that it would have been blocked"
     )
-    page: str | None = Field(None, description="a template file for this rule's block page")
+    page: str | None = Field(
+        None, examples=["conf/pages/block.html"], description="a template file for this rule's block page"
+    )
     reason: str = Field("", max_length=400, description="shown to the user on the block page")
 
 
 class Pages(Table):
-    block: str | None = Field(None, description="a Jinja2 template file; unset = the shipped page")
+    block: str | None = Field(
+        None, examples=["conf/pages/block.html"], description="a Jinja2 template file; unset = the shipped page"
+    )
     contact: str = Field("", max_length=200, description="shown on the block page: whom to ask")
 
 

@@ -12,3 +12,15 @@ def shipped_conf() -> Path:
     package = Path(icapd.__file__).parent
     installed = package / "_conf"
     return installed if installed.is_dir() else package.parent / "conf"
+
+
+def resolve(base: Path, text: str) -> Path:
+    """The file that a configured path means.
+
+    Relative paths start at `base`, the configuration file's folder. What is not there and begins with conf/ is the
+    shipped file, so that the defaults work wherever the configuration lies.
+    """
+    path = base / text
+    if not Path(text).is_absolute() and text.startswith("conf/") and not path.exists():
+        return shipped_conf() / text.removeprefix("conf/")
+    return path

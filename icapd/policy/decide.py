@@ -106,11 +106,11 @@ def _reachable(rules: Iterable[CompiledRule], verdict: Verdict) -> Iterable[Comp
 
 
 def _double_names(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[Problem]:
-    first: dict[str, str] = {}
-    for where, rule in _located(name, own, shipped):
-        if rule.name in first:
-            yield Problem(f"{where}.name", f'"{rule.name}" is the name of {first[rule.name]} already')
-        first.setdefault(rule.name, where)
+    taken = {rule.name: f"a rule of the shipped policy {name}" for rule in shipped}
+    for index, rule in enumerate(own):
+        if rule.name in taken:
+            yield Problem(f"policy[{index}].name", f'"{rule.name}" is the name of {taken[rule.name]} already')
+        taken.setdefault(rule.name, f"policy[{index}]")
 
 
 def _open_outcomes(name: str, rules: Sequence[CompiledRule]) -> Iterable[Problem]:

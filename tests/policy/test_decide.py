@@ -113,15 +113,18 @@ def test_enumerated_outcomes_cover_and_the_unnamed_rest_is_blocked() -> None:
 
 
 def test_problems_of_all_rules_are_collected_with_their_places() -> None:
-    own = [rule("a", "block", verdict="x"), rule("b", "block", host="/")]
+    own = [rule("a", "block", verdict="x"), rule("b", "block", host="/"), rule("b", "block", user="x")]
     with pytest.raises(ConfigurationError) as refused:
         compile_policy("strict", own, [rule("a", "block", method="x")])
     assert [problem.where for problem in refused.value.problems] == [
         "policy[0].when.verdict",
         "policy[1].when.host",
         "strict.toml: policy[0].when.method",
-        "strict.toml: policy[0].name",
+        "policy[0].name",
+        "policy[2].name",
     ]
+    assert "the shipped policy strict" in refused.value.problems[3].what
+    assert "policy[1] already" in refused.value.problems[4].what
 
 
 def test_the_digest_follows_the_rules_and_their_order() -> None:

@@ -1,0 +1,133 @@
+"""What takes more than one key to judge: keys against each other, and against the files and folders they name."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from icapd.config.address import parse_admin, parse_listen
+from icapd.config.keys import did_you_mean
+from icapd.config.schema import Service, Settings
+from icapd.config.shipped import resolve
+from icapd.errors import Problem
+from icapd.scan.engine_api import EngineOptions
+
+SECRET_BYTES = 32
+
+
+def check(settings: Settings, base: Path) -> Iterator[Problem]:
+    """Every combination that cannot be meant. The settings are valid key by key."""
+    yield from _addresses(settings)
+    yield from _services(settings)
+    yield from _engines(settings)
+    yield from _rule_services(settings)
+    yield from _spool(settings, base)
+    yield from _secret(settings, base)
+    yield from _access_log(settings, base)
+
+
+def _addresses(settings: Settings) -> Iterator[Problem]:
+    seen = {str(parse_admin(settings.server.admin)): "server.admin"}
+    for index, text in enumerate(settings.server.listen):
+        endpoint, where = parse_listen(text), f"server.listen[{index}]"
+        if str(endpoint) in seen and (endpoint.is_unix or endpoint.port):
+            yield Problem(where, f"{endpoint} is taken by {seen[str(endpoint)]} already")
+        seen.setdefault(str(endpoint), where)
+
+
+def _services(settings: Settings) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for index, service in enumerate(settings.service):
+        names = [("path", service.path), *((f"aliases[{i}]", alias) for i, alias in enumerate(service.aliases))]
+        for key, path in names:
+            where = f"service[{index}].{key}"
+            if path in seen:
+                yield Problem(where, f"{path} is taken by {seen[path]} already")
+            seen.setdefault(path, where)
+        yield from _service_sizes(f"service[{index}]", service, settings.limits.body_bytes)
+
+
+def _service_sizes(where: str, service: Service, body_bytes: int) -> Iterator[Problem]:
+    if service.max_body_bytes is not None and service.max_body_bytes > body_bytes:
+        yield Problem(f"{where}.max_body_bytes", f"{service.max_body_bytes} is past limits.body_bytes, {body_bytes}")
+    ceiling_bytes = service.max_body_bytes or body_bytes
+    if service.preview_bytes is not None and service.preview_bytes > ceiling_bytes:
+        yield Problem(
+            f"{where}.preview_bytes", f"{service.preview_bytes} is more than a whole body may have, {ceiling_bytes}"
+        )
+
+
+def _engines(settings: Settings) -> Iterator[Problem]:
+    engines: dict[str, EngineOptions] = settings.engines
+    enabled = {name for name, options in engines.items() if options.enabled}
+    if engines and not enabled and any(service.scan for service in settings.service):
+        yield Problem(
+            "engines", "all are switched off, so nothing would be scanned; say so with scan = false in services"
+        )
+    for index, service in enumerate(settings.service):
+        where = f"service[{index}].engines"
+        if service.engines == [] and service.scan:
+            yield Problem(where, "is empty, so nothing would be scanned; say so with scan = false")
+        for name in service.engines or []:
+            if name not in engines:
+                yield Problem(where, f'no engine "{name}" is installed' + did_you_mean(name, engines))
+            elif name not in enabled:
+                yield Problem(where, f'"{name}" is switched off by engines.{name}.enabled')
+
+
+def _rule_services(settings: Settings) -> Iterator[Problem]:
+    paths = {service.path for service in settings.service}
+    aliases = {alias: service.path for service in settings.service for alias in service.aliases}
+    for index, rule in enumerate(settings.policy):
+        named = rule.when.service or []
+        for path in [named] if isinstance(named, str) else named:
+            where = f"policy[{index}].when.service"
+            if path in aliases:
+                yield Problem(where, f"{path} is an alias; name the service by its path, {aliases[path]}")
+            elif path not in paths:
+                yield Problem(where, f"there is no service {path}" + did_you_mean(path, paths))
+
+
+def _spool(settings: Settings, base: Path) -> Iterator[Problem]:
+    spool = settings.spool
+    if spool.total_memory_bytes < spool.memory_bytes:
+        yield Problem(
+            "spool.total_memory_bytes", f"{spool.total_memory_bytes} is less than memory_bytes of a single body"
+        )
+    directory = resolve(base, spool.directory)
+    try:
+        # Made for real: permission bits do not tell of read-only mounts, quotas and sandboxes.
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        yield Problem("spool.directory", f"cannot make a file in {directory}: {error.strerror}")
+
+
+def _secret(settings: Settings, base: Path) -> Iterator[Problem]:
+    if settings.cache.secret_file is None:
+        if settings.cache.memcached.servers:
+            yield Problem(
+                "cache.memcached.servers", "needs cache.secret_file: records in a shared store must be signed"
+            )
+        return
+    path = resolve(base, settings.cache.secret_file)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            size_bytes = len(file.read(SECRET_BYTES))
+    except OSError as error:
+        yield Problem("cache.secret_file", f"cannot read {path}: {error.strerror}")
+        return
+    if size_bytes < SECRET_BYTES:
+        yield Problem("cache.secret_file", f"{path} has {size_bytes} bytes; at least {SECRET_BYTES} are needed")
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        yield Problem("cache.secret_file", f"{path} is open to every user of this machine; use chmod 0640")
+
+
+def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
+    if settings.log.access not in ("-", "off"):
+        folder = resolve(base, settings.log.access).parent
+        if not folder.is_dir():
+            yield Problem("log.access", f"the folder {folder} does not exist")

@@ -1,0 +1,155 @@
+"""Loads the configuration: defaults, file, environment, command line, in rising order. All of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from icapd.config.checks import check
+from icapd.config.keys import did_you_mean, key_path, plain_keys
+from icapd.config.layers import Override, apply, from_command_line, from_environment
+from icapd.config.pages import read_pages
+from icapd.config.policies import compile_policies
+from icapd.config.problems import problems_of
+from icapd.config.schema import Service, Settings
+from icapd.config.shipped import resolve
+from icapd.errors import ConfigurationError, Problem
+from icapd.policy.decide import Policy
+from icapd.policy.facts import Decision
+from icapd.policy.page import BlockPage
+from icapd.scan.engine_api import EngineOptions, EngineSpec
+
+T = TypeVar("T")
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A whole, checked configuration. `base` is where relative paths start."""
+
+    settings: Settings
+    base: Path
+    policies: Mapping[str, Policy]
+    pages: Mapping[str | None, BlockPage]
+
+    def resolve(self, text: str) -> Path:
+        """The file that a configured path means."""
+        return resolve(self.base, text)
+
+    def policy_of(self, service: Service) -> Policy:
+        """The policy that judges what this service receives."""
+        return self.policies[service.policy or self.settings.server.policy]
+
+    def page_of(self, decision: Decision) -> BlockPage:
+        """The page for a blocked transaction."""
+        return self.pages[decision.page]
+
+
+def load(
+    path: Path | None,
+    specs: Mapping[str, EngineSpec],
+    overrides: Mapping[str, str] = NOTHING,
+    environ: Mapping[str, str] = os.environ,
+) -> Loaded:
+    """Reads and checks everything.
+
+    Args: `overrides` maps dotted keys to values in the form of layers.py; `specs` are the installed engines.
+    Raises: ConfigurationError with every problem found, not the first.
+    """
+    data = _read(path) if path else {}
+    base = path.absolute().parent if path else Path.cwd()
+    problems: list[Problem] = []
+    known = plain_keys(specs)
+    layers = [*from_environment(environ, known), *from_command_line(overrides)]
+    for override in layers:
+        problems += apply(data, override, known)
+
+    engines = _engine_options(data.pop("engines", {}), specs, problems)
+    settings = _settings(data, engines, problems)
+    wrong_sections = {_section(problem) for problem in problems}
+    found = list(check(settings, base))
+    policies = _collected(found, lambda: compile_policies(settings))
+    pages = _collected(found, lambda: read_pages(settings, base))
+    # Where a section has a wrong key, its defaults stand in for it: what they lead to would be no news.
+    problems += [problem for problem in found if _section(problem) not in wrong_sections]
+    if problems or policies is None or pages is None:
+        raise ConfigurationError(list(_with_sources(problems, layers)))
+    return Loaded(settings, base, policies, pages)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        problem = Problem(str(path), f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        problem = Problem(str(path), f"is not UTF-8 at byte {error.start}")
+    except tomllib.TOMLDecodeError as error:
+        what, _, place = str(error).rstrip(")").partition(" (at ")
+        line = re.match(r"line \d+", place)
+        problem = Problem(f"{path}, {line[0] if line else place}", f"is not TOML: {what}")
+    raise ConfigurationError([problem])
+
+
+def _engine_options(
+    tables: object, specs: Mapping[str, EngineSpec], problems: list[Problem]
+) -> dict[str, EngineOptions]:
+    """One options model for each installed engine. For one that is wrong, its defaults stand in."""
+    if not isinstance(tables, dict):
+        problems.append(Problem("engines", "must be a table with one table for each engine"))
+        tables = {}
+    problems += (
+        Problem(f"engines.{name}", "no such engine is installed" + did_you_mean(name, specs))
+        for name in tables
+        if name not in specs
+    )
+    options: dict[str, EngineOptions] = {}
+    for name, spec in specs.items():
+        table = tables.get(name, {})
+        try:
+            options[name] = spec.options.model_validate(table)
+        except ValidationError as error:
+            problems += problems_of(error, spec.options, table, ("engines", name))
+            options[name] = spec.options.model_construct()
+    return options
+
+
+def _settings(data: dict[str, Any], engines: Mapping[str, EngineOptions], problems: list[Problem]) -> Settings:
+    """The settings. For a section that is wrong, its defaults stand in, so that the others can be checked further."""
+    try:
+        return Settings.model_validate({**data, "engines": engines})
+    except ValidationError as error:
+        problems += problems_of(error, Settings, data)
+        wrong = {detail["loc"][0] for detail in error.errors()}
+        sound = {section: value for section, value in data.items() if section not in wrong}
+        return Settings.model_validate({**sound, "engines": engines})
+
+
+def _collected(found: list[Problem], make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except ConfigurationError as error:
+        found += error.problems
+        return None
+
+
+def _section(problem: Problem) -> str:
+    return re.split(r"[.\[]", problem.where, maxsplit=1)[0]
+
+
+def _with_sources(problems: Iterable[Problem], layers: Iterable[Override]) -> Iterator[Problem]:
+    """Says with a key that was set outside the file where it was set."""
+    sources = {key_path(layer.keys): layer.source for layer in layers}
+    for problem in dict.fromkeys(problems):
+        key = next((key for key in sources if re.match(rf"{re.escape(key)}($|[.\[])", problem.where)), "")
+        is_named = not key or sources[key] == key
+        yield problem if is_named else Problem(f"{problem.where} ({sources[key]})", problem.what)
