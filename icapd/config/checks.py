@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 from icapd.config.address import parse_admin, parse_listen
@@ -18,18 +18,7 @@ from icapd.scan.engine_api import EngineOptions
 SECRET_BYTES = 32
 
 
-def check(settings: Settings, base: Path) -> Iterator[Problem]:
-    """Every combination that cannot be meant. The settings are valid key by key."""
-    yield from _addresses(settings)
-    yield from _services(settings)
-    yield from _engines(settings)
-    yield from _rule_services(settings)
-    yield from _spool(settings, base)
-    yield from _secret(settings, base)
-    yield from _access_log(settings, base)
-
-
-def _addresses(settings: Settings) -> Iterator[Problem]:
+def _addresses(settings: Settings, base: Path) -> Iterator[Problem]:
     seen = {str(parse_admin(settings.server.admin)): "server.admin"}
     for index, text in enumerate(settings.server.listen):
         endpoint, where = parse_listen(text), f"server.listen[{index}]"
@@ -38,7 +27,7 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
         seen.setdefault(str(endpoint), where)
 
 
-def _services(settings: Settings) -> Iterator[Problem]:
+def _services(settings: Settings, base: Path) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for index, service in enumerate(settings.service):
         names = [("path", service.path), *((f"aliases[{i}]", alias) for i, alias in enumerate(service.aliases))]
@@ -60,7 +49,7 @@ def _service_sizes(where: str, service: Service, body_bytes: int) -> Iterator[Pr
         )
 
 
-def _engines(settings: Settings) -> Iterator[Problem]:
+def _engines(settings: Settings, base: Path) -> Iterator[Problem]:
     engines: dict[str, EngineOptions] = settings.engines
     enabled = {name for name, options in engines.items() if options.enabled}
     if engines and not enabled and any(service.scan for service in settings.service):
@@ -78,7 +67,7 @@ def _engines(settings: Settings) -> Iterator[Problem]:
                 yield Problem(where, f'"{name}" is switched off by engines.{name}.enabled')
 
 
-def _rule_services(settings: Settings) -> Iterator[Problem]:
+def _rule_services(settings: Settings, base: Path) -> Iterator[Problem]:
     paths = {service.path for service in settings.service}
     aliases = {alias: service.path for service in settings.service for alias in service.aliases}
     for index, rule in enumerate(settings.policy):
@@ -131,3 +120,26 @@ def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
         folder = resolve(base, settings.log.access).parent
         if not folder.is_dir():
             yield Problem("log.access", f"the folder {folder} does not exist")
+
+
+_CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[str]], ...] = (
+    (_addresses, frozenset({"server"})),
+    (_services, frozenset({"service", "limits"})),
+    (_engines, frozenset({"service", "engines"})),
+    (_rule_services, frozenset({"service", "policy"})),
+    (_spool, frozenset({"spool"})),
+    (_secret, frozenset({"cache"})),
+    (_access_log, frozenset({"log"})),
+)
+"""Each check with the sections it reads."""
+
+
+def check(settings: Settings, base: Path, wrong_sections: Set[str]) -> Iterator[Problem]:
+    """Every combination that cannot be meant.
+
+    In a section with a wrong key the defaults stand in for what the operator wrote. A check that reads one is left
+    out: what it found would not be about the operator's file.
+    """
+    for find, sections in _CHECKS:
+        if not sections & wrong_sections:
+            yield from find(settings, base)

@@ -75,12 +75,12 @@ def load(
 
     engines = _engine_options(data.pop("engines", {}), specs, problems)
     settings = _settings(data, engines, problems)
-    wrong_sections = {_section(problem) for problem in problems}
-    found = list(check(settings, base))
-    policies = _collected(found, lambda: compile_policies(settings))
-    pages = _collected(found, lambda: read_pages(settings, base))
-    # Where a section has a wrong key, its defaults stand in for it: what they lead to would be no news.
-    problems += [problem for problem in found if _section(problem) not in wrong_sections]
+    wrong = {_section(problem) for problem in problems}
+    problems += check(settings, base, wrong)
+    policies = (
+        None if wrong & {"server", "service", "policy"} else _tried(problems, lambda: compile_policies(settings))
+    )
+    pages = None if wrong & {"pages", "policy"} else _tried(problems, lambda: read_pages(settings, base))
     if problems or policies is None or pages is None:
         raise ConfigurationError(list(_with_sources(problems, layers)))
     return Loaded(settings, base, policies, pages)
@@ -134,11 +134,11 @@ def _settings(data: dict[str, Any], engines: Mapping[str, EngineOptions], proble
         return Settings.model_validate({**sound, "engines": engines})
 
 
-def _collected(found: list[Problem], make: Callable[[], T]) -> T | None:
+def _tried(problems: list[Problem], make: Callable[[], T]) -> T | None:
     try:
         return make()
     except ConfigurationError as error:
-        found += error.problems
+        problems += error.problems
         return None
 
 

@@ -255,6 +255,14 @@ def test_everything_wrong_is_said_at_once(refuse_text: Refuse) -> None:
     }
 
 
-def test_a_wrong_section_is_not_judged_by_the_defaults_that_stand_in(refuse_text: Refuse) -> None:
-    problems = refuse_text('[server]\npolicy = "custom"\n[[policy]]\nname = "all"\naction = "permit"\n')
-    assert list(problems) == ["policy[0].action"]
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('[server]\npolicy = "custom"\n[[policy]]\nname = "all"\naction = "permit"\n', "policy[0].action"),
+        ("[limits]\nbody_bytes = '9'\n" + SERVICE + "max_body_bytes = 2147483648\n", "limits.body_bytes"),
+        (SERVICE + "scan = 1\n" + RULE + "when = { service = '/a' }\n", "service[0].scan"),
+        ("[cache]\nsecret_file = 5\nmemcached = { servers = ['a:1'] }\n", "cache.secret_file"),
+    ],
+)
+def test_what_stands_in_for_a_wrong_section_is_not_judged(refuse_text: Refuse, text: str, where: str) -> None:
+    assert list(refuse_text(text)) == [where]
