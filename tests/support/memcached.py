@@ -6,6 +6,8 @@ import os
 import pwd
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pymemcache.client.base import Client
@@ -39,9 +41,14 @@ class Memcached:
     def port(self) -> int:
         return self._port
 
-    def client(self) -> Client:
+    @contextmanager
+    def client(self) -> Iterator[Client]:
         """Another client of the same server, as an intruder would have."""
-        return Client(self.address, timeout=5, connect_timeout=5, default_noreply=False)
+        client = Client(self.address, timeout=5, connect_timeout=5, default_noreply=False)
+        try:
+            yield client
+        finally:
+            client.close()
 
     def start(self) -> None:
         """Starts the server and waits until it listens."""
