@@ -51,7 +51,8 @@ _CSS = re.compile(
 _JAVASCRIPT = re.compile(
     rb"[\"']use strict[\"']|\)\]\}'|[!(;+~]{0,8}(?:"
     rb"(?:async )?function\b[\s\w$*]*\(|\([\w$, ]{0,80}\)\s*=>"
-    rb"|(?:var|let|const)\s+[\w$\[{]|(?:import|export)\s*[\w{*\"'$]|(?:window|document|self|globalThis|module|define"
+    rb"|(?:var|let|const)\s+(?:[\[{]|[\w$]+\s*[=;,])|import\s*(?:[{(*\"']|[\w$]+\s*(?:,|from\b))"
+    rb"|export\s*(?:[{*]|(?:default|const|let|var|function|class|async)\b)|(?:window|document|self|globalThis|module|define"
     rb"|jQuery|webpackJsonp|Object|exports|require|\$)\s*[.(\[=]|if\s*\(\s*(?:!|typeof|window|document)|try\s*\{"
     rb"|(?:class|new|return|throw|typeof|void)\s+[\w$]+\s*[.({;])"
 )

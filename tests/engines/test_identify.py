@@ -92,6 +92,7 @@ KNOWN = [
     ("Suppe für zwei".encode("latin-1"), "text/plain", "text"),
     ("\ufeff<html><body>".encode("utf-16"), "text/html", "markup"),
     (b"id,name\n1,soup\n", "text/plain", "text"),
+    (b"let us import soup", "text/plain", "text"),
 ]
 
 

@@ -1,0 +1,71 @@
+"""Content-Encoding: undoes the codings a body was declared with (RFC 9110 §8.4), the last one first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from engines.archive import findings
+from engines.archive.collect import collect
+from engines.archive.limits import ArchiveOptions
+from engines.archive.replayed import Brotli, unzstd
+from engines.archive.streams import Broken, Deflate, Range, Source, Stream, gunzip
+from icapd.scan.model import Budget, Finding, Sample
+
+MAX_CODINGS: Final = 4
+_NO_CODING: Final = frozenset({"", "identity", "none", "binary", "utf-8"})
+"""What servers write there without having coded anything; receivers show the body as it is."""
+
+_DECODERS: Final[dict[str, Callable[[Source, int], Stream]]] = {
+    "gzip": gunzip,
+    "x-gzip": gunzip,
+    "deflate": lambda source, _: Deflate(source),
+    "br": lambda source, _: Brotli(source),
+    "zstd": unzstd,
+}
+
+
+def codings_of(declared: str) -> list[str]:
+    """The codings in the order they were applied."""
+    tokens = (token.strip().lower() for token in declared.split(","))
+    return [token for token in tokens if token not in _NO_CODING]
+
+
+def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
+    """Yields the decoded body.
+
+    Decoded to its last byte it is the body itself, so it keeps the trail; otherwise it is one reading among others, a
+    member named after the codings, and what follows the coded data is another.
+    """
+    name = ",".join(codings)
+    unknown = [coding for coding in codings if coding not in _DECODERS]
+    if unknown:
+        token = re.sub(r"[^a-z0-9.-]", "_", unknown[0])[:32]
+        yield findings.unsupported(f"coding-{token}", sample.trail)
+        return
+    if len(codings) > MAX_CODINGS:
+        yield findings.limit("archive.max_depth", sample.trail)
+        return
+    budget.take_member()
+    body = Range(sample.data, 0, sample.size_bytes, budget)
+    streams: list[Stream] = [body]
+    try:
+        for coding in reversed(codings):
+            streams.append(_DECODERS[coding](streams[-1], limits.max_members))
+    except Broken:
+        yield findings.corrupt("coding", sample.trail)
+        return
+    decoded = collect(streams[-1], sample.size_bytes, limits, budget)
+    trailing = b""
+    if decoded.is_whole:
+        for stream in reversed(streams[1:]):
+            trailing = trailing or collect(stream.rest(), sample.size_bytes, limits, budget).data.strip(b"\x00")
+    if decoded.is_whole and not trailing:
+        yield Sample(decoded.data, sample.name, sample.trail, sample.declared_type)
+        return
+    if decoded.data:
+        yield sample.member(decoded.data, name)
+    if trailing:
+        yield sample.member(trailing, "trailing-data")
+    yield from decoded.shortfall("coding", sample.trail)

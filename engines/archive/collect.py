@@ -1,0 +1,67 @@
+"""Collects what a stream gives, under the budget of the body and the limits of one member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from engines.archive import findings
+from engines.archive.limits import ArchiveOptions
+from engines.archive.streams import OUT_BLOCK, Broken, Source
+from icapd.scan.engine_api import LimitReached
+from icapd.scan.model import Budget, Finding
+
+MEMBER_BYTES: Final = "archive.max_member_bytes"
+RATIO: Final = "archive.max_ratio"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """One member's bytes, and why they end early, if they do."""
+
+    data: bytes
+    limit: str = ""
+    broken: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.limit and not self.broken
+
+    def shortfall(self, what: str, trail: findings.Trail) -> Iterator[Finding]:
+        """The findings for what is missing.
+
+        Raises: LimitReached when the budget of the whole body is used up; the limits of one member only end it.
+        """
+        if self.broken:
+            yield findings.corrupt(what, trail)
+        if self.limit:
+            yield findings.limit(self.limit, trail)
+            if self.limit not in (MEMBER_BYTES, RATIO):
+                raise LimitReached(self.limit)
+
+
+def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: Budget) -> Unpacked:
+    """Reads a stream to its end, its damage or a limit; what came before is kept.
+
+    Raises: DeadlineReached.
+    """
+    blocks: list[bytes] = []
+    total_bytes = 0
+    limit = broken = ""
+    try:
+        while block := stream.read(OUT_BLOCK):
+            budget.check_time()
+            budget.take_bytes(len(block))
+            blocks.append(block)
+            total_bytes += len(block)
+            if total_bytes > limits.max_member_bytes:
+                limit = MEMBER_BYTES
+                break
+            budget.check_ratio(packed_bytes, total_bytes)
+    except LimitReached as reached:
+        limit = reached.limit
+    except Broken as error:
+        broken = str(error)
+    data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    return Unpacked(data[: limits.max_member_bytes], limit, broken)

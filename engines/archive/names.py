@@ -1,0 +1,13 @@
+"""Names of members: they come from outside, go into trails and logs, and nowhere near a file system."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAME_CHARACTERS: Final = 255
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+
+
+def member_name(raw: bytes, encoding: str) -> str:
+    """A name for people: decoded, capped, without control characters."""
+    return raw[: NAME_CHARACTERS * 4].decode(encoding, "replace").translate(_CONTROL)[:NAME_CHARACTERS]

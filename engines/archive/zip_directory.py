@@ -1,0 +1,186 @@
+"""Reads what a ZIP says of itself: end record, central directory, local headers (APPNOTE 6.3.10, §4.3).
+
+Reads lazily, one entry at a time, and believes nothing: counts are not used, sizes are clipped to the file, so that a
+directory of a million entries or a lying one costs only what is read of it. (The standard library's reader takes in
+the whole directory before it gives the first entry.)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from engines.archive.names import member_name
+from icapd.scan.model import Buffer
+
+LOCAL_MAGIC: Final = b"PK\x03\x04"
+_ENTRY_MAGIC: Final = b"PK\x01\x02"
+_END_MAGIC: Final = b"PK\x05\x06"
+_END64_MAGIC: Final = b"PK\x06\x06"
+_LOCATOR_MAGIC: Final = b"PK\x06\x07"
+_LOCAL: Final = struct.Struct("<4s5H3I2H")
+_ENTRY: Final = struct.Struct("<4s6H3I5H2I")
+_END: Final = struct.Struct("<4s4H2IH")
+_END64: Final = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR_BYTES: Final = 20
+_MAX_COMMENT_BYTES: Final = 0xFFFF
+_ZIP64: Final = 0xFFFFFFFF
+
+ENCRYPTED: Final = 0x0001
+STREAMED: Final = 0x0008
+"""Sizes and checksum follow the data: those in the local header say nothing."""
+_UTF8: Final = 0x0800
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the central directory lies, and by how much every offset is off because of prepended data."""
+
+    start: int
+    end: int
+    shift: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member as a header describes it. `end` is one past its packed bytes, clipped to the file."""
+
+    name: str
+    flags: int
+    method: int
+    crc: int
+    packed_bytes: int
+    unpacked_bytes: int
+    header: int
+    start: int = -1
+    end: int = -1
+    local_method: int = 0
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/") and not self.unpacked_bytes
+
+
+def find_directory(data: Buffer) -> Directory | None:
+    """The directory that the last end record points at, if there really is one.
+
+    The end record is looked for where a comment of the greatest length leaves it. A search for its last byte alone is
+    many times faster than one for four, and enough for most text.
+    """
+    tail = max(0, len(data) - _END.size - _MAX_COMMENT_BYTES)
+    if data.rfind(b"\x06", tail) < 0:
+        return None
+    at = data.rfind(_END_MAGIC, tail)
+    while at >= 0:
+        directory = _directory_at(data, at)
+        if directory is not None:
+            return directory
+        at = data.rfind(_END_MAGIC, tail, at)
+    return None
+
+
+def _directory_at(data: Buffer, at: int) -> Directory | None:
+    if at + _END.size > len(data):
+        return None
+    size, offset = _END.unpack(data[at : at + _END.size])[5:7]
+    end = at
+    end64 = at - _LOCATOR_BYTES - _END64.size
+    if (
+        end64 >= 0
+        and data[at - _LOCATOR_BYTES : at - _LOCATOR_BYTES + 4] == _LOCATOR_MAGIC
+        and data[end64 : end64 + 4] == _END64_MAGIC
+    ):
+        size, offset = _END64.unpack(data[end64 : end64 + _END64.size])[8:10]
+        end = end64
+    for start in (end - size, offset):
+        if 0 <= start < end and data[start : start + 4] == _ENTRY_MAGIC:
+            return Directory(start, end, start - offset)
+    return None
+
+
+def entries(data: Buffer, directory: Directory) -> Iterator[Entry]:
+    """The entries of the directory, each with its data located through its local header."""
+    at = directory.start
+    while at + _ENTRY.size <= directory.end and data[at : at + 4] == _ENTRY_MAGIC:
+        (_, _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes, comment_bytes, *_, header) = (
+            _ENTRY.unpack(data[at : at + _ENTRY.size])
+        )
+        name_end = at + _ENTRY.size + name_bytes
+        if _ZIP64 in (packed, unpacked, header):
+            extra = bytes(data[name_end : name_end + extra_bytes])
+            unpacked, packed, header = _zip64_sizes(extra, unpacked, packed, header)
+        name = _name(bytes(data[at + _ENTRY.size : name_end]), flags)
+        at = name_end + extra_bytes + comment_bytes
+        yield _located(data, Entry(name, flags, method, crc, packed, unpacked, header + directory.shift))
+
+
+def _located(data: Buffer, entry: Entry) -> Entry:
+    """The entry with its data's place, or with none (-1) where no local header stands."""
+    head = data[entry.header : entry.header + _LOCAL.size] if 0 <= entry.header < len(data) else b""
+    if len(head) < _LOCAL.size or not head.startswith(LOCAL_MAGIC):
+        return entry
+    local_method, name_bytes, extra_bytes = struct.unpack_from("<8xH16xHH", head)
+    start = entry.header + _LOCAL.size + name_bytes + extra_bytes
+    end = min(start + entry.packed_bytes, len(data))
+    return Entry(
+        entry.name,
+        entry.flags,
+        entry.method,
+        entry.crc,
+        entry.packed_bytes,
+        entry.unpacked_bytes,
+        entry.header,
+        min(start, end),
+        end,
+        local_method,
+    )
+
+
+def local_entry(data: Buffer, at: int, end: int) -> Entry | None:
+    """The entry that a local header at an offset describes; its data may reach up to `end`."""
+    if at + _LOCAL.size > end:
+        return None
+    _, version, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes = _LOCAL.unpack(
+        data[at : at + _LOCAL.size]
+    )
+    start = at + _LOCAL.size + name_bytes + extra_bytes
+    if version & 0xFF > 100 or start > end:
+        return None
+    name_end = at + _LOCAL.size + name_bytes
+    if _ZIP64 in (packed, unpacked):
+        unpacked, packed, _ = _zip64_sizes(bytes(data[name_end:start]), unpacked, packed, 0)
+    data_end = end if flags & STREAMED and not packed else min(start + packed, end)
+    return Entry(
+        _name(bytes(data[at + _LOCAL.size : name_end]), flags),
+        flags,
+        method,
+        crc,
+        packed,
+        unpacked,
+        at,
+        start,
+        data_end,
+        method,
+    )
+
+
+def _zip64_sizes(extra: bytes, unpacked: int, packed: int, header: int) -> tuple[int, int, int]:
+    """The fields that were too large for 32 bits, from extra field 1; they stand there in this order."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            wide = iter(struct.unpack_from(f"<{min(size, len(extra) - at - 4) // 8}Q", extra, at + 4))
+            return (
+                next(wide, unpacked) if unpacked == _ZIP64 else unpacked,
+                next(wide, packed) if packed == _ZIP64 else packed,
+                next(wide, header) if header == _ZIP64 else header,
+            )
+        at += 4 + size
+    return unpacked, packed, header
+
+
+def _name(raw: bytes, flags: int) -> str:
+    return member_name(raw, "utf-8" if flags & _UTF8 else "cp437")
