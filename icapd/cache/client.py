@@ -78,7 +78,7 @@ class BoundedSocket:
         self._socket.close()
 
     def _wait(self, event: int) -> None:
-        """Past the deadline this still looks once: a reply that is there by then was delayed by us, not by the server."""
+        """Past the deadline this still looks once: a reply that is there was delayed by us, not by the server."""
         poll = select.poll()
         poll.register(self._socket, event)
         if not poll.poll(max(0.0, self._deadline - time.monotonic()) * 1000):

@@ -71,12 +71,13 @@ class SingleFlight:
             self._leave(key, flight, waiter)
 
     def _land(self, outcome: ScanReport | Failure, key: CacheKey, flight: _Flight) -> None:
-        """Hands the outcome to everyone; swallows it when nobody is left. Must not raise: nobody is above it."""
+        """Hands the outcome to everyone; swallows it when nobody is left. Must not raise: nobody is above it.
+
+        One who is cancelled by another's continuation meanwhile is still in the loop: Deferred ignores the second call.
+        """
         self._forget(key, flight)
         waiters, flight.waiters = flight.waiters, {}
         for waiter in waiters:
-            if waiter.called:
-                continue
             if isinstance(outcome, Failure):
                 waiter.errback(outcome)
             else:

@@ -32,8 +32,8 @@ SWITCH_INTERVAL_S = 0.0001
 """How long the reactor may keep the GIL from a thread that has an answer.
 
 A reactor that is always busy gives the GIL away at every system call and takes it back at once, which starts the
-waiting thread's interval anew: with Python's 5 ms, 1 lookup in 60 to 170 took longer than 50 ms, up to seconds, and the
-server got the blame. With 0.5 ms some still did; with 0.1 ms none of 6,000 took longer than 20 ms.
+waiting thread's interval anew: with Python's 5 ms, 1 lookup in 60 to 170 took longer than 50 ms, up to seconds, and
+the server got the blame. With 0.5 ms some still did; with 0.1 ms none of 6,000 took longer than 20 ms.
 """
 
 StateSink = Callable[[str, bool], None]
