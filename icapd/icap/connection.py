@@ -111,6 +111,11 @@ class Connection:
         return self._answers_preview or (self._request is not None and self._request.allow_204)
 
     @property
+    def answers_preview(self) -> bool:
+        """A final reply now would be the answer to a preview."""
+        return self._answers_preview
+
+    @property
     def cycle_is_over(self) -> bool:
         """Both sides are done, and the connection goes on."""
         return self.client is _DONE and self.server is _SERVER_DONE

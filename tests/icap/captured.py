@@ -1,7 +1,7 @@
 """What each captured conversation holds: a line of facts for every file of tests/captures.
 
-A request is `METHOD PATH PREVIEW ALLOW REQ+RES ENDING BODY`: the sizes in bytes of its HTTP heads and of its body, and
-how the body ends: `no-body`; `whole` without a preview; `ieof`; `continued` after 100; `answered` in its preview;
+A request is `METHOD PATH PREVIEW ALLOW REQ+RES ENDING BODY`: the sizes in bytes of its HTTP heads and of its body,
+and how the body ends: `no-body`; `whole` without a preview; `ieof`; `continued` after 100; `answered` in its preview;
 `cut` by the capture after its preview. The second text is the statuses that the server answered.
 """
 

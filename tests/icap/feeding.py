@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from icapd.errors import PeerProtocolError
-from icapd.icap import BodyData, Connection, Event, Wait
+from icapd.icap import BodyData, CodecLimits, Connection, Event, Wait
 
 EVENTS_MAX = 100_000
 """More events than any test's bytes can mean: past it, `next_event` is taken to loop for ever."""
@@ -112,3 +112,10 @@ def in_all_feedings(run: Callable[[Split], None], examples: int = 15) -> None:
         run(cut_at(places))
 
     in_pieces()
+
+
+def outcome(data: bytes, limits: CodecLimits | None = None) -> list[Seen]:
+    """The events that the bytes give before any answer, the same whole and byte by byte."""
+    results = [joined(feed(Connection(limits or CodecLimits()), data, split)[0]) for split in (whole, byte_by_byte)]
+    assert results[0] == results[1]
+    return results[0]

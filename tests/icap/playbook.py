@@ -4,7 +4,6 @@
         Playbook()
         >> b"OPTIONS /echo ICAP/1.0\\r\\n\\r\\n"
         << request("OPTIONS", "/echo")
-        << END_OF_MESSAGE
         << says(Reply(200, b"T"), b"ICAP/1.0 200 OK\\r\\n...")
     ).run()
 
