@@ -73,7 +73,7 @@ class SingleFlight:
     def _land(self, outcome: ScanReport | Failure, key: CacheKey, flight: _Flight) -> None:
         """Hands the outcome to everyone; swallows it when nobody is left. Must not raise: nobody is above it.
 
-        One who is cancelled by another's continuation meanwhile is still in the loop: Deferred ignores the second call.
+        One whom another's continuation cancels meanwhile is still in the loop: Deferred ignores the second call.
         """
         self._forget(key, flight)
         waiters, flight.waiters = flight.waiters, {}

@@ -55,9 +55,12 @@ def test_identical_bodies_share_one_scan() -> None:
     flights, scan = SingleFlight(), Scan()
     callers = [join(flights, scan) for _ in range(5)]
     assert (scan.starts, flights.shared, len(flights)) == (1, 4, 1)
+    assert flights.is_under_way(KEY)
+    assert not flights.is_under_way(cache_key("another"))
     assert not any(caller.called for caller in callers)
     scan.result.callback(malicious_report())
     assert [outcome_of(caller) for caller in callers] == [malicious_report()] * 5
+    assert not flights.is_under_way(KEY)
     assert len(flights) == 0
 
 
