@@ -126,6 +126,29 @@ def test_each_problem_names_its_key_and_what_is_wrong(refuse_text: Refuse, text:
     assert what in problems[where]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[server]\nfronts = 64\nmax_connections = 1",
+        "[server]\nlisten = ['icap://a:0', 'icap://a:0']",
+        SERVICE + "preview_bytes = 65536",
+        SERVICE + "max_body_bytes = 1073741824",
+        SERVICE + "preview_bytes = 8\nmax_body_bytes = 8",
+        SERVICE + "scan = false\nengines = []",
+        SERVICE + "scan = false\n[engines]\nlists.enabled = false\nfar-away.enabled = false",
+        "[engines]\nlists.enabled = false",
+        "[spool]\nmemory_bytes = 1048576\ntotal_memory_bytes = 1048576",
+        "[timeouts]\nscan_s = 3600",
+        "[log]\naccess = 'off'",
+        "[log]\naccess = 'access.log'",
+        f"[pages]\ncontact = '{'x' * 200}'",
+        RULE + "when = { service = ['/respmod', '/echo'] }",
+    ],
+)
+def test_what_is_just_allowed_is_allowed(load_text: Load, text: str) -> None:
+    load_text(text)
+
+
 def test_a_policy_with_an_open_outcome_is_refused_by_name(load_text: Load) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_text('[server]\npolicy = "custom"\n' + RULE + 'when = { verdict = ["CLEAN", "ERROR"] }')
