@@ -1,8 +1,8 @@
 """The memory tier: the least recently used reports of one front, bounded by bytes, each with an end of life.
 
-Reports are kept as MessagePack, not as objects. Measured with four engine reports: 530 bytes instead of 1,460, exact
-to account for, and nothing for the garbage collector to walk (64 MiB of objects were 400,000 of them, a pause of tens
-of milliseconds); the price is 1 to 2 us of decoding for a hit.
+Reports are kept as MessagePack, not as objects. Measured with four engine reports each: 450 to 530 bytes instead of
+1,460, exact to account for, and nothing for the garbage collector to walk (35,000 reports as objects made a full
+collection 40 ms long, as bytes 2 ms). The price is 1.7 us of decoding for a hit.
 """
 
 from __future__ import annotations
