@@ -1,8 +1,8 @@
 """The memory tier: the least recently used reports of one front, bounded by bytes, each with an end of life.
 
 Reports are kept as MessagePack, not as objects. Measured with four engine reports each: 450 to 530 bytes instead of
-1,460, exact to account for, and nothing for the garbage collector to walk (35,000 reports as objects made a full
-collection 40 ms long, as bytes 2 ms). The price is 1.7 us of decoding for a hit.
+1,460, exact to account for, and next to nothing for the garbage collector to walk: with 35,000 reports as objects a
+full collection took 40 ms, with 65,000 in this tier 8 ms. The price is 2 us of decoding for a hit.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
 from icapd.cache.counters import TierCounters
 from icapd.scan.model import CacheKey, ScanReport
 
-ENTRY_BYTES = 440
+ENTRY_BYTES = 390
 """An entry without its strings: key, entry, numbers, and the ordered dictionary's share. Checked by a test."""
 
 
-class _Entry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True, gc=False):
     packed: bytes
     expires_at: float
     cost_bytes: int
