@@ -38,6 +38,7 @@ class EngineOptions(BaseModel):
     timeout_s: float = Field(20.0, gt=0, le=600, description="the engine's share of a scan's time")
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Judges one sample. Blocking; runs in a scanner process; keeps no state between samples; reports, never raises."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from engines.archive import SPEC, ArchiveOptions, ArchiveUnpacker
+from engines.archive import SPEC, ArchiveOptions
+from engines.archive.unpacker import ArchiveUnpacker
 from engines.identify.identifier import ContentIdentifier
 from icapd.errors import LimitReached
 from icapd.scan.model import Budget, Finding, FindingKind, Sample

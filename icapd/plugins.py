@@ -1,0 +1,155 @@
+"""Finds the installed engines, takes one snapshot of everything they read, and builds them from it.
+
+The supervisor finds and gathers, once a start or reload; scanner nurseries only build. So every process judges by the
+same bytes, also one that is started after a rule file changed. The snapshot travels as msgpack, never as code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from pydantic import ValidationError
+
+from icapd.errors import ConfigurationError, Problem
+from icapd.scan.engine_api import Engine, EngineOptions, EngineSpec, Identifier, Unpacker
+from icapd.scan.ruleset import ruleset_id
+from icapd.scan.tree import EngineSet
+
+GROUP: Final = "icapd.engines"
+
+
+class EngineSnapshot(msgspec.Struct, frozen=True):
+    """One engine: its version, its options as JSON, and the files it judges by."""
+
+    name: str
+    version: str
+    options: bytes
+    material: dict[str, bytes]
+
+
+class RulesetSnapshot(msgspec.Struct, frozen=True):
+    """Everything that scanners are built from, and its id."""
+
+    engines: tuple[EngineSnapshot, ...]
+    ruleset: str
+
+
+encode_snapshot: Final = msgspec.msgpack.Encoder().encode
+decode_snapshot: Final = msgspec.msgpack.Decoder(RulesetSnapshot).decode
+
+
+def installed_specs(found: Iterable[EntryPoint] | None = None) -> dict[str, EngineSpec]:
+    """The engines that installed packages offer, by name.
+
+    Args: `found` stands in for the entry points of this environment.
+    Raises: ConfigurationError with every entry point that does not import, is no EngineSpec, or takes a taken name.
+    """
+    specs: dict[str, EngineSpec] = {}
+    problems = []
+    for entry in entry_points(group=GROUP) if found is None else found:
+        where = f"entry point {entry.name} = {entry.value}"
+        try:
+            spec = entry.load()
+        except Exception as error:  # a package of somebody else may raise anything while it is imported
+            problems.append(Problem(where, f"cannot be imported: {type(error).__name__}: {error}"))
+            continue
+        if not isinstance(spec, EngineSpec):
+            problems.append(Problem(where, f"is no EngineSpec but {type(spec).__name__}"))
+        elif spec.name != entry.name:
+            problems.append(Problem(where, f"holds the spec of another engine, {spec.name}"))
+        elif spec.name in specs:
+            problems.append(Problem(where, "another package offers an engine of that name"))
+        else:
+            specs[spec.name] = spec
+    if problems:
+        raise ConfigurationError(sorted(problems))
+    return specs
+
+
+def gather_snapshot(
+    settings_engines: Mapping[str, EngineOptions],
+    resolve: Callable[[str], Path],
+    specs: Mapping[str, EngineSpec] | None = None,
+) -> RulesetSnapshot:
+    """Reads everything that the enabled engines need.
+
+    Raises: ConfigurationError with the problems of all engines.
+    """
+    specs = installed_specs() if specs is None else specs
+    engines = []
+    problems: list[Problem] = []
+    for name, options in sorted(settings_engines.items()):
+        if not options.enabled:
+            continue
+        spec = specs.get(name)
+        if spec is None:
+            problems.append(Problem(f"engines.{name}", "no installed package offers this engine"))
+            continue
+        try:
+            material = dict(spec.gather(options, resolve))
+        except ConfigurationError as error:
+            problems += error.problems
+            continue
+        engines.append(EngineSnapshot(name, spec.version(), options.model_dump_json().encode(), material))
+    if problems:
+        raise ConfigurationError(problems)
+    parts = [(engine.name, engine.version, engine.options, engine.material) for engine in engines]
+    return RulesetSnapshot(tuple(engines), ruleset_id(parts))
+
+
+def build_engines(snapshot: RulesetSnapshot, specs: Mapping[str, EngineSpec] | None = None) -> EngineSet:
+    """Builds the engines of a snapshot.
+
+    Raises: ConfigurationError with the problems of all engines, those in rule files with their lines.
+    """
+    specs = installed_specs() if specs is None else specs
+    built: list[object] = []
+    timeouts_s: dict[str, float] = {}
+    required: set[str] = set()
+    problems: list[Problem] = []
+    for engine in snapshot.engines:
+        try:
+            options, instance = _build(engine, specs)
+        except ConfigurationError as error:
+            problems += error.problems
+            continue
+        built.append(instance)
+        timeouts_s[engine.name] = options.timeout_s
+        if options.required:
+            required.add(engine.name)
+    identifiers = [instance for instance in built if isinstance(instance, Identifier)]
+    if len(identifiers) > 1:
+        problems.append(Problem("engines", "more than one engine identifies content; disable all but one"))
+    if problems:
+        raise ConfigurationError(problems)
+    return EngineSet(
+        identifier=identifiers[0] if identifiers else None,
+        engines=tuple(instance for instance in built if isinstance(instance, Engine)),
+        unpackers=tuple(instance for instance in built if isinstance(instance, Unpacker)),
+        timeouts_s=timeouts_s,
+        required=frozenset(required),
+    )
+
+
+def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[EngineOptions, object]:
+    where = f"engines.{engine.name}"
+    spec = specs.get(engine.name)
+    if spec is None:
+        raise ConfigurationError([Problem(where, "no installed package offers this engine")])
+    if spec.version() != engine.version:
+        # Under the old ruleset id, caches would mix what two versions say.
+        raise ConfigurationError(
+            [Problem(where, f"version {engine.version} was replaced by {spec.version()} on disk; restart icapd")]
+        )
+    try:
+        options = spec.options.model_validate_json(engine.options)
+    except ValidationError as error:
+        raise ConfigurationError([Problem(where, str(error))]) from error
+    instance = spec.build(options, engine.material)
+    if not isinstance(instance, Engine | Identifier | Unpacker):
+        raise ConfigurationError([Problem(where, f"builds {type(instance).__name__}, which is no engine")])
+    return options, instance

@@ -1,0 +1,149 @@
+"""Makes one verdict of what all engines said. Pure: the same reports in any order give the same report.
+
+What a finding counts for:
+
+| kind                                  | INFO     | LOW         | MEDIUM and up |
+|---------------------------------------|----------|-------------|---------------|
+| malware                               | recorded | SUSPICIOUS  | MALICIOUS     |
+| suspicious, type-mismatch             | recorded | SUSPICIOUS  | SUSPICIOUS    |
+| forbidden                             | recorded | FORBIDDEN   | FORBIDDEN     |
+| limit, encrypted, corrupt, unsupported| recorded | UNSCANNABLE | UNSCANNABLE   |
+| timeout, failed, overload             | recorded | ERROR       | ERROR         |
+| info, allowed                         | recorded | recorded    | recorded      |
+
+The worst counts: MALICIOUS > FORBIDDEN by a certain finding > ERROR > UNSCANNABLE > FORBIDDEN > SUSPICIOUS > CLEAN.
+One thing stands above: a certain `allowed` on the body itself makes it CLEAN, with all findings kept, because the
+operator named exactly these bytes.
+
+An engine that failed, ran out of time or is absent becomes a finding: of severity HIGH when it is required, INFO when
+not. So a verdict follows from findings alone, and policy can name every reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Final, assert_never
+
+import msgspec
+
+from icapd.scan.model import (
+    UNSCANNABLE_KINDS,
+    EngineReport,
+    Finding,
+    FindingKind,
+    Outcome,
+    ScanReport,
+    Severity,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from icapd.scan.tree import Examination  # which reads the clock; this module must not
+
+_RANK: Final = {
+    Verdict.CLEAN: 0,
+    Verdict.SUSPICIOUS: 1,
+    Verdict.FORBIDDEN: 2,
+    Verdict.UNSCANNABLE: 3,
+    Verdict.ERROR: 4,
+    Verdict.MALICIOUS: 6,
+}
+_CERTAINLY_FORBIDDEN: Final = 5
+
+
+def merge(examination: Examination, required: Collection[str], remote: Iterable[EngineReport] = ()) -> ScanReport:
+    """The facts about one body from the reports of all its engines.
+
+    Args: `required` names the engines without which the body is not judged; `remote` are the reports of engines that
+    do not run in a scanner.
+    """
+    reports = tuple(sorted((*examination.reports, *remote), key=_report_order))
+    findings = {finding for report in reports for finding in _findings_of(report, report.engine in required)}
+    present = {report.engine for report in reports}
+    findings.update(Finding(FindingKind.FAILED, f"absent:{name}", name) for name in required if name not in present)
+    worst_first = _worst_first(findings)
+    return ScanReport(
+        verdict_of(worst_first),
+        worst_first,
+        examination.identity,
+        reports,
+        examination.size_bytes,
+        examination.elapsed_s,
+    )
+
+
+def with_findings(report: ScanReport, findings: Iterable[Finding]) -> ScanReport:
+    """A report with facts of one message beside those of its content. Never cached: the content's report is."""
+    worst_first = _worst_first({*report.findings, *findings})
+    verdict = verdict_of(worst_first)
+    if verdict is Verdict.CLEAN and report.verdict is Verdict.NOT_SCANNED:
+        verdict = Verdict.NOT_SCANNED
+    return msgspec.structs.replace(report, verdict=verdict, findings=worst_first)
+
+
+def verdict_of(findings: Collection[Finding]) -> Verdict:
+    """The verdict that findings add up to."""
+    if any(_allows_the_body(finding) for finding in findings):
+        return Verdict.CLEAN
+    return _counts_for(max(findings, key=rank)) if findings else Verdict.CLEAN
+
+
+def rank(finding: Finding) -> int:
+    """How much a finding weighs for the verdict; 0 = recorded only."""
+    verdict = _counts_for(finding)
+    if verdict is Verdict.FORBIDDEN and finding.certain:
+        return _CERTAINLY_FORBIDDEN
+    return _RANK[verdict]
+
+
+def _counts_for(finding: Finding) -> Verdict:
+    if finding.severity <= Severity.INFO:
+        return Verdict.CLEAN
+    match finding.kind:
+        case FindingKind.MALWARE:
+            return Verdict.MALICIOUS if finding.severity >= Severity.MEDIUM else Verdict.SUSPICIOUS
+        case FindingKind.SUSPICIOUS | FindingKind.TYPE_MISMATCH:
+            return Verdict.SUSPICIOUS
+        case FindingKind.FORBIDDEN:
+            return Verdict.FORBIDDEN
+        case FindingKind.LIMIT | FindingKind.ENCRYPTED | FindingKind.CORRUPT | FindingKind.UNSUPPORTED:
+            return Verdict.UNSCANNABLE
+        case FindingKind.TIMEOUT | FindingKind.FAILED | FindingKind.OVERLOAD:
+            return Verdict.ERROR
+        case FindingKind.ALLOWED | FindingKind.INFO:
+            return Verdict.CLEAN
+        case _:
+            assert_never(finding.kind)
+
+
+def _allows_the_body(finding: Finding) -> bool:
+    return finding.kind is FindingKind.ALLOWED and finding.certain and not finding.trail
+
+
+def _findings_of(report: EngineReport, is_required: bool) -> Iterable[Finding]:
+    """The findings of a report, and the one that its outcome amounts to."""
+    yield from report.findings
+    severity = Severity.HIGH if is_required else Severity.INFO
+    match report.outcome:
+        case Outcome.FAILED:
+            yield Finding(FindingKind.FAILED, f"failed:{report.engine}", report.engine, severity)
+        case Outcome.TIMED_OUT:
+            yield Finding(FindingKind.TIMEOUT, f"timeout:{report.engine}", report.engine, severity)
+        case Outcome.UNSCANNABLE:
+            if not any(f.kind in UNSCANNABLE_KINDS and f.severity > Severity.INFO for f in report.findings):
+                yield Finding(FindingKind.UNSUPPORTED, f"unscannable:{report.engine}", report.engine, Severity.MEDIUM)
+        case Outcome.NOTHING_FOUND | Outcome.FOUND | Outcome.SKIPPED:
+            return
+        case _:
+            assert_never(report.outcome)
+
+
+def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(
+        sorted(findings, key=lambda f: (-rank(f), -f.severity, f.kind, f.name, f.engine, f.trail, not f.certain))
+    )
+
+
+def _report_order(report: EngineReport) -> tuple[str, str, str, tuple[str, ...], float]:
+    names = tuple(f"{f.kind} {f.name} {f.trail} {f.severity:d} {f.certain}" for f in report.findings)
+    return report.engine, report.outcome, report.reason, names, report.elapsed_s

@@ -1,0 +1,294 @@
+"""The one walk over a body: identify it, show it to every engine, open it, and do the same with what is inside.
+
+Depth first, under one Budget for the whole tree. Whatever an engine does (raises, runs out of time, hits a limit),
+the walk ends with one report of each engine and keeps what was found before. It runs in a scanner and reads nothing
+but the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+from icapd.errors import DeadlineReached, LimitReached
+from icapd.scan.engine_api import Engine, Identifier, Unpacker
+from icapd.scan.model import (
+    UNKNOWN_IDENTITY,
+    UNSCANNABLE_KINDS,
+    Budget,
+    EngineReport,
+    Finding,
+    FindingKind,
+    Identity,
+    Outcome,
+    Sample,
+    Severity,
+)
+
+IDENTIFY: Final = "identify"
+REASON_CHARACTERS: Final = 200
+FINDINGS_OF_ONE_NAME: Final = 8
+FINDINGS_OF_ONE_ENGINE: Final = 256
+
+_RANK: Final = {
+    Outcome.SKIPPED: 0,
+    Outcome.NOTHING_FOUND: 1,
+    Outcome.FOUND: 2,
+    Outcome.UNSCANNABLE: 3,
+    Outcome.TIMED_OUT: 4,
+    Outcome.FAILED: 5,
+}
+"""Which outcome stands for the whole body when members differ: the one that leaves most unjudged."""
+
+
+@runtime_checkable
+class SetsBudget(Protocol):
+    """An unpacker whose options say what one body may use."""
+
+    def budget(self, deadline: float) -> Budget: ...
+
+
+@dataclass(frozen=True)
+class EngineSet:
+    """The engines of a scanner, built. `timeouts_s` and `required` are by engine name."""
+
+    identifier: Identifier | None = None
+    engines: tuple[Engine, ...] = ()
+    unpackers: tuple[Unpacker, ...] = ()
+    timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+
+    def only(self, names: Collection[str]) -> EngineSet:
+        """The engines of one service. What identifies content always stays: the others rely on it."""
+        return replace(
+            self,
+            engines=tuple(engine for engine in self.engines if engine.name in names),
+            unpackers=tuple(unpacker for unpacker in self.unpackers if unpacker.name in names),
+            required=self.required & {IDENTIFY, *names},
+        )
+
+    def budget(self, deadline: float) -> Budget:
+        """A fresh budget for one body. Units: `deadline` is a `time.monotonic()` reading."""
+        for unpacker in self.unpackers:
+            if isinstance(unpacker, SetsBudget):
+                return unpacker.budget(deadline)
+        return Budget(deadline)
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """What the local engines say of one body: one report an engine, findings with their trails.
+
+    `identity` is of the decoded body where a content coding was undone.
+    """
+
+    identity: Identity = UNKNOWN_IDENTITY
+    reports: tuple[EngineReport, ...] = ()
+    size_bytes: int = 0
+    elapsed_s: float = 0.0
+
+
+def examine(sample: Sample, engines: EngineSet, budget: Budget) -> Examination:
+    """Walks over a body and everything inside it. Never raises for what engines do.
+
+    An exact allow-list hit on the body itself ends the walk; engines not asked by then are SKIPPED.
+    """
+    return _Walk(engines, budget, sample).run()
+
+
+class _Stop(Exception):
+    """Nothing more is to be looked at."""
+
+
+class _Tally:
+    """What one engine said so far. State: `outcome` only rises in rank; time and findings only grow."""
+
+    def __init__(self, engine: str, timeout_s: float) -> None:
+        self.engine = engine
+        self.outcome = Outcome.SKIPPED
+        self.reason = ""
+        self.elapsed_s = 0.0
+        self.timeout_s = timeout_s
+        self.findings: list[Finding] = []
+        self._of_name: Counter[tuple[FindingKind, str]] = Counter()
+
+    def rise(self, outcome: Outcome, reason: str = "") -> None:
+        if _RANK[outcome] > _RANK[self.outcome]:
+            self.outcome = outcome
+            self.reason = reason
+
+    def fail(self, error: Exception) -> None:
+        self.rise(Outcome.FAILED, f"{type(error).__name__}: {error}"[:REASON_CHARACTERS])
+
+    def limit(self, name: str, trail: tuple[str, ...]) -> None:
+        self.note(Finding(FindingKind.LIMIT, name, self.engine, Severity.MEDIUM, trail))
+
+    def note(self, finding: Finding) -> None:
+        """Keeps a finding; past the ceilings only one that is worse than a kept one, in its place."""
+        cannot_judge = finding.kind in UNSCANNABLE_KINDS and finding.severity > Severity.INFO
+        self.rise(Outcome.UNSCANNABLE if cannot_judge else Outcome.FOUND)
+        key = (finding.kind, finding.name)
+        self._of_name[key] += 1
+        if self._of_name[key] > FINDINGS_OF_ONE_NAME:
+            return
+        if len(self.findings) < FINDINGS_OF_ONE_ENGINE:
+            self.findings.append(finding)
+            return
+        least = min(range(len(self.findings)), key=lambda at: self.findings[at].severity)
+        if self.findings[least].severity < finding.severity:
+            self.findings[least] = finding
+
+    def report(self) -> EngineReport:
+        return EngineReport(self.engine, self.outcome, tuple(self.findings), self.elapsed_s, self.reason)
+
+
+class _Walk:
+    """One walk. State: one tally an engine, the identity of the body, and the budget's counters."""
+
+    def __init__(self, engines: EngineSet, budget: Budget, body: Sample) -> None:
+        self._engines = engines
+        self._budget = budget
+        self._body = body
+        self._bytes_at_start = budget.bytes_left
+        self._started = time.monotonic()
+        names = [IDENTIFY] if engines.identifier is not None else []
+        names += [engine.name for engine in engines.engines]
+        names += [unpacker.name for unpacker in engines.unpackers]
+        self._tallies = {name: _Tally(name, engines.timeouts_s.get(name, float("inf"))) for name in names}
+        self._identity = UNKNOWN_IDENTITY
+
+    def run(self) -> Examination:
+        try:
+            self._visit(self._body)
+        except _Stop:
+            pass
+        except DeadlineReached:
+            # Members are left, or might be: no engine has judged the whole body.
+            for tally in self._tallies.values():
+                tally.rise(Outcome.TIMED_OUT, "the time of the scan was over")
+        reports = tuple(tally.report() for tally in self._tallies.values())
+        return Examination(self._identity, reports, self._body.size_bytes, time.monotonic() - self._started)
+
+    def _visit(self, sample: Sample) -> None:
+        self._identify(sample)
+        for engine in self._engines.engines:
+            self._ask(engine, sample)
+        for unpacker in self._engines.unpackers:
+            self._open(unpacker, sample)
+
+    def _identify(self, sample: Sample) -> None:
+        if self._engines.identifier is None:
+            return
+        tally = self._tallies[IDENTIFY]
+        tally.rise(Outcome.NOTHING_FOUND)
+        started = time.monotonic()
+        try:
+            sample.identity = self._engines.identifier.identify(sample)
+        except Exception as error:
+            tally.fail(error)
+        tally.elapsed_s += time.monotonic() - started
+        if not sample.trail:
+            self._identity = sample.identity
+
+    def _ask(self, engine: Engine, sample: Sample) -> None:
+        """Shows a sample to an engine within the engine's own share of the time."""
+        tally = self._tallies[engine.name]
+        if tally.outcome is Outcome.TIMED_OUT:
+            return
+        with _Share(tally, self._budget):
+            self._budget.check_time()
+            report = engine.scan(sample, self._budget)
+            for finding in report.findings:
+                self._note(tally, finding, sample)
+            tally.rise(report.outcome, report.reason[:REASON_CHARACTERS])
+        if any(_ends_the_walk(finding) for finding in tally.findings):
+            raise _Stop
+
+    @staticmethod
+    def _note(tally: _Tally, finding: Finding, sample: Sample) -> None:
+        if finding.trail[: len(sample.trail)] != sample.trail:
+            finding = msgspec.structs.replace(finding, trail=sample.trail + finding.trail)
+        tally.note(finding)
+
+    def _open(self, unpacker: Unpacker, sample: Sample) -> None:
+        """Visits what an unpacker finds inside a sample.
+
+        Raises: DeadlineReached when there is something to open and no time; _Stop past the ratio of the whole tree.
+        """
+        budget = self._budget
+        tally = self._tallies[unpacker.name]
+        for item in self._steps(unpacker, sample, tally):
+            if isinstance(item, Finding):
+                self._note(tally, item, sample)
+                continue
+            budget.depth_left -= 1
+            self._visit(item)
+            budget.depth_left += 1
+            try:
+                budget.check_ratio(self._body.size_bytes, self._bytes_at_start - budget.bytes_left)
+            except LimitReached as reached:
+                tally.limit(reached.limit, ())
+                raise _Stop from reached
+            budget.check_time()
+
+    def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:
+        """What an unpacker yields; its own time runs only while it works."""
+        if tally.outcome is Outcome.TIMED_OUT:
+            return
+        tally.rise(Outcome.NOTHING_FOUND)
+        opens = False
+        with _Share(tally, self._budget):
+            opens = unpacker.opens(sample)
+        if not opens:
+            return
+        self._budget.check_time()
+        if self._budget.depth_left <= 0:
+            tally.limit("archive.max_depth", sample.trail)
+            return
+        steps = unpacker.unpack(sample, self._budget)
+        while True:
+            item = None
+            with _Share(tally, self._budget, sample.trail):
+                item = next(steps, None)
+            if item is None:
+                return
+            yield item
+
+
+class _Share:
+    """Lends an engine its share of the budget's time, and turns what it raises into its outcome."""
+
+    def __init__(self, tally: _Tally, budget: Budget, trail: tuple[str, ...] = ()) -> None:
+        self._tally = tally
+        self._budget = budget
+        self._trail = trail
+
+    def __enter__(self) -> None:
+        self._whole = self._budget.deadline
+        self._started = time.monotonic()
+        left_s = self._tally.timeout_s - self._tally.elapsed_s
+        self._budget.deadline = min(self._whole, self._started + left_s)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        self._budget.deadline = self._whole
+        self._tally.elapsed_s += time.monotonic() - self._started
+        match error:
+            case None:
+                return True
+            case LimitReached():
+                self._tally.limit(error.limit, self._trail)
+            case DeadlineReached():
+                self._tally.rise(Outcome.TIMED_OUT, "the engine's time was over")
+            case Exception():
+                self._tally.fail(error)
+            case _:
+                return False
+        return True
+
+
+def _ends_the_walk(finding: Finding) -> bool:
+    return finding.kind is FindingKind.ALLOWED and finding.certain and not finding.trail
