@@ -29,9 +29,9 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def extension(self) -> str:
-        """Of the path's last segment, lower case, without the dot; empty when there is none."""
-        name = self.path.rpartition("/")[2]
-        stem, dot, extension = name.rpartition(".")
+        """Of the path's last segment, lower case, without the dot and path parameters; empty when there is none."""
+        stem, dot, extension = self.file_name.rpartition(".")
+        extension = extension.partition(";")[0]  # `/setup.exe;v=1` serves an .exe
         return extension.lower() if dot and stem and len(extension) <= 16 else ""
 
     @property
@@ -43,7 +43,8 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
         """Without user information, query and fragment, so that it can be logged."""
         if not self.host:
             return self.path
-        return f"{self.scheme or 'http'}://{self.host}{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme or 'http'}://{host}{self.path}"
 
 
 NO_REQUEST = HttpRequest()
@@ -63,7 +64,7 @@ def read_request(head: bytes) -> HttpRequest:
         return HttpRequest("CONNECT", "https", _host(target), "")
     url = _URL.match(target)
     if url is None or target.startswith(b"/") or target == b"*":
-        path = target.partition(b"?")[0].partition(b"#")[0]
+        path = target.partition(b"?")[0].partition(b"#")[0] if target != b"*" else b""
         return HttpRequest(_text(method), "", _host(field_value(head, b"host") or b""), _text(path))
     scheme, _, authority, path = url.groups()
     return HttpRequest(_text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/")

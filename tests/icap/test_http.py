@@ -1,0 +1,254 @@
+"""The lazy look into encapsulated HTTP heads: plain values or their absence, whatever peers put there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icapd.icap.http import (
+    NO_REQUEST,
+    HttpRequest,
+    content_coding,
+    content_length,
+    media_type,
+    read_request,
+    read_status,
+)
+
+
+def request(target: str, *lines: str, method: str = "GET", version: str = " HTTP/1.1") -> HttpRequest:
+    return read_request("\r\n".join([f"{method} {target}{version}", *lines, "", ""]).encode())
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "host", "path"),
+    [
+        ("http://www.example.org/a/b.txt", "http", "www.example.org", "/a/b.txt"),
+        ("HTTPS://WWW.Example.ORG/A", "https", "www.example.org", "/A"),
+        ("http://www.example.org:8080/", "http", "www.example.org", "/"),
+        ("http://www.example.org./", "http", "www.example.org", "/"),
+        ("http://www.example.org", "http", "www.example.org", "/"),
+        ("http://www.example.org?q=/x", "http", "www.example.org", "/"),
+        ("http://www.example.org/a?q=/x@y", "http", "www.example.org", "/a"),
+        ("http://www.example.org/a#f", "http", "www.example.org", "/a"),
+        ("http://user:secret@www.example.org/", "http", "www.example.org", "/"),
+        ("http://good.example@bad.example/", "http", "bad.example", "/"),
+        ("http://a@b@bad.example/", "http", "bad.example", "/"),
+        ("http://www.example.org/a@b", "http", "www.example.org", "/a@b"),
+        ("http://[2001:DB8::1]:8080/x", "http", "2001:db8::1", "/x"),
+        ("http://user@[::1]/x", "http", "::1", "/x"),
+        ("http://192.0.2.1:80/x", "http", "192.0.2.1", "/x"),
+        ("ftp://ftp.example.org:21/f", "ftp", "ftp.example.org", "/f"),
+        ("www.example.org/x", "", "www.example.org", "/x"),
+        ("http://münchen.example/straße", "http", "münchen.example", "/straße"),
+        ("http:///x", "http", "", "/x"),
+    ],
+)
+def test_absolute_form(target: str, scheme: str, host: str, path: str) -> None:
+    assert request(target, "Host: other.example") == HttpRequest("GET", scheme, host, path)
+
+
+@pytest.mark.parametrize(
+    ("target", "lines", "host", "path"),
+    [
+        ("/a/b.txt?q#f", ["Host: www.example.org"], "www.example.org", "/a/b.txt"),
+        ("/a#f?q", ["X: y", "HOST:\t Www.Example.Org:8080 "], "www.example.org", "/a"),
+        ("/a", ["Host: [2001:DB8::1]:80"], "2001:db8::1", "/a"),
+        ("/a", ["Host:", " www.example.org"], "www.example.org", "/a"),
+        ("/a", ["Host: first.example", "Host: second.example"], "first.example", "/a"),
+        ("/a", ["X-Host: www.example.org"], "", "/a"),
+        ("/a", ["Host:"], "", "/a"),
+        ("/a", [], "", "/a"),
+        ("//b.example/a", ["Host: www.example.org"], "www.example.org", "//b.example/a"),
+        ("/a?u=http://x@y/", ["Host: www.example.org"], "www.example.org", "/a"),
+        ("*", ["Host: www.example.org"], "www.example.org", ""),
+    ],
+)
+def test_origin_form(target: str, lines: list[str], host: str, path: str) -> None:
+    assert request(target, *lines) == HttpRequest("GET", "", host, path)
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("www.example.org:443", "www.example.org"),
+        ("WWW.example.org", "www.example.org"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("192.0.2.1:8443", "192.0.2.1"),
+        ("user:secret@www.example.org:443", "www.example.org"),
+    ],
+)
+def test_connect(target: str, host: str) -> None:
+    read = request(target, "Host: other.example", method="CONNECT")
+    assert read == HttpRequest("CONNECT", "https", host, "")
+    assert read.url == (f"https://[{host}]" if ":" in host else f"https://{host}")
+
+
+@pytest.mark.parametrize("version", [" HTTP/1.1", " HTTP/1.0", " HTTP/2", "", " "])
+def test_versions(version: str) -> None:
+    assert request("/a", version=version).path == "/a"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET \r\n\r\n",
+        b"GET  / HTTP/1.1\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\n\r\n",
+        b"GET /a ICAP/1.0\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\n\n",
+        b"\x00\xff\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"M" * 65 + b" / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_none(head: bytes) -> None:
+    assert read_request(head) == NO_REQUEST
+    assert (NO_REQUEST.url, NO_REQUEST.extension, NO_REQUEST.file_name) == ("", "", "")
+
+
+def test_bytes_that_are_no_utf8_are_shown_escaped() -> None:
+    read = read_request(b"GET http://h\xff.example/a\xe9b HTTP/1.1\r\n\r\n")
+    assert (read.host, read.path) == ("h\\xff.example", "/a\\xe9b")
+
+
+def test_texts_are_capped_but_a_long_user_part_hides_no_host() -> None:
+    assert len(request("/" + "a" * 5000).path) == 2048
+    assert len(request("http://" + "h" * 5000 + "/").host) == 2048
+    assert request("http://" + "u" * 5000 + "@bad.example/").host == "bad.example"
+    assert request("http://h/", method="M" * 64).method == "M" * 64
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "extension"),
+    [
+        ("/a/b.txt", "b.txt", "txt"),
+        ("/setup.EXE", "setup.EXE", "exe"),
+        ("/a.tar.gz", "a.tar.gz", "gz"),
+        ("/setup.exe;v=1", "setup.exe;v=1", "exe"),
+        ("/a.b/c", "c", ""),
+        ("/.htaccess", ".htaccess", ""),
+        ("/a.", "a.", ""),
+        ("/a.b/", "", ""),
+        ("/", "", ""),
+        ("/a." + "x" * 16, "a." + "x" * 16, "x" * 16),
+        ("/a." + "x" * 17, "a." + "x" * 17, ""),
+    ],
+)
+def test_file_names_and_extensions(path: str, name: str, extension: str) -> None:
+    read = request(f"http://h{path}?x.pdf")
+    assert (read.file_name, read.extension) == (name, extension)
+
+
+@pytest.mark.parametrize(
+    ("read", "url"),
+    [
+        (request("http://u:p@www.example.org:80/a?secret#f"), "http://www.example.org/a"),
+        (request("/a?secret", "Host: www.example.org"), "http://www.example.org/a"),
+        (request("https://[::1]/a"), "https://[::1]/a"),
+        (request("*", "Host: www.example.org"), "http://www.example.org"),
+        (request("/a?secret"), "/a"),
+    ],
+)
+def test_a_url_can_be_logged(read: HttpRequest, url: str) -> None:
+    assert read.url == url
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"HTTP/1.1 200 OK", 200),
+        (b"HTTP/1.0 404", 404),
+        (b"HTTP/1.1 304 ", 304),
+        (b"HTTP/2 103\tEarly", 103),
+        (b"ICY 200 OK", 200),
+        (b"HTTP/1.1 2000 OK", 0),
+        (b"HTTP/1.1 20 OK", 0),
+        (b"HTTP/1.1  200 OK", 0),
+        (b"HTTP/1.1 -20 OK", 0),
+        (b"http/1.1 200 OK", 0),
+        (b"GET / HTTP/1.1", 0),
+        (b"", 0),
+    ],
+)
+def test_status(line: bytes, status: int) -> None:
+    assert read_status(line + b"\r\n\r\n") == status
+
+
+def response(*lines: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([b"Content-Type: text/html"], "text/html"),
+        ([b"content-type:Text/HTML ; charset=utf-8"], "text/html"),
+        ([b"Content-Type:", b" application/pdf"], "application/pdf"),
+        ([b"Content-Type: a/b", b"Content-Type: c/d"], "a/b"),
+        ([b"X-Content-Type: a/b"], ""),
+        ([b"Content-Type: ;x"], ""),
+        ([b"Content-Type: \xff/x"], "\\xff/x"),
+        ([b"Content-Type: " + b"a" * 5000], "a" * 2048),
+        ([], ""),
+    ],
+)
+def test_media_type(lines: list[bytes], expected: str) -> None:
+    assert media_type(response(*lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([b"Content-Encoding: GZIP"], "gzip"),
+        ([b"Content-Encoding: gzip, br"], "gzip, br"),
+        ([b"Content-Encoding: Identity"], ""),
+        ([b"Content-Encoding:"], ""),
+        ([], ""),
+    ],
+)
+def test_content_coding(lines: list[bytes], expected: str) -> None:
+    assert content_coding(response(*lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"0", 0),
+        (b" 2250 ", 2250),
+        (b"9" * 18, 10**18 - 1),
+        (b"9" * 19, None),
+        (b"-1", None),
+        (b"+1", None),
+        (b"1_0", None),
+        (b"0x1", None),
+        (b"5, 5", None),
+        (b"\xb2", None),
+        (b"", None),
+    ],
+)
+def test_content_length(value: bytes, expected: int | None) -> None:
+    assert content_length(response(b"Content-Length: " + value)) == expected
+    assert content_length(response()) is None
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=60).map(lambda target: b"GET " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n"),
+        st.binary(max_size=60).map(lambda value: response(b"Content-Type: " + value, b"Content-Length:" + value)),
+    )
+)
+def test_no_bytes_raise(head: bytes) -> None:
+    read = read_request(head)
+    assert "\r" not in read.url
+    assert read.extension == read.extension.lower()
+    assert 0 <= read_status(head) <= 999
+    assert isinstance(media_type(head) + content_coding(head), str)
+    assert (content_length(head) or 0) >= 0
