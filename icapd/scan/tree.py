@@ -255,6 +255,8 @@ class _Walk:
             with _Share(tally, self._budget, sample.trail):
                 item = next(steps, None)
             if item is None:
+                if tally.outcome is Outcome.TIMED_OUT:
+                    self._budget.check_time()
                 return
             yield item
 
