@@ -1,7 +1,7 @@
 """Fuzzes the ICAP codec for a given time:  python -m tests.fuzz.fuzz_codec 600 [SEED]
 
-Each input is put together from words of the wire, or a mutated capture, and must give the same outcome in every
-feeding, with no error but a protocol error. An input that does not is kept in tests/fuzz/found, where the tests
+Each input is put together from words of the wire, or a conversation with faults, and must give the same outcome in
+every feeding, with no error but a protocol error. An input that does not is kept in tests/fuzz/found, where the tests
 replay it from then on; the status is then 1.
 """
 
@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from tests.icap.fuzzing import assembled, check, mutated
+from tests.icap.fuzzing import assembled, check, composed, mutated
 
 FOUND = Path(__file__).parent / "found"
 
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     end = time.monotonic() + duration_s
     count = 0
     while time.monotonic() < end:
-        make = random.choice([assembled, mutated])
+        make = random.choice([assembled, composed, mutated])
         if not survives(make(random), random):
             return 1
         count += 1

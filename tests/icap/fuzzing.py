@@ -9,7 +9,7 @@ from icapd.icap import CodecLimits, Connection, Reply, RequestHead, Wait
 from tests.icap.captured import CONVERSATIONS, client_bytes
 from tests.icap.conversation import Conversation
 from tests.icap.feeding import EVENTS_MAX, Broke, Seen, Split, byte_by_byte, cut_at, drain, joined, whole
-from tests.icap.wire import ISTAG
+from tests.icap.wire import ISTAG, chunk, reqmod, respmod
 
 STATUSES = {400, 418, 501, 505}
 
@@ -60,8 +60,32 @@ TOKENS = [
 
 CAPTURES = [data for data in map(client_bytes, sorted(CONVERSATIONS)) if len(data) < 1000]
 
-SMALL = CodecLimits(head_bytes=600, header_count=12, chunk_line_bytes=20, trailer_bytes=30, discard_bytes=64)
+SMALL = CodecLimits(head_bytes=400, header_count=8, chunk_line_bytes=20, trailer_bytes=30, discard_bytes=64)
 LIMITS = [CodecLimits(), SMALL]
+
+
+def composed(random: Random) -> bytes:
+    """One to three whole requests, with lengths around the small limits."""
+    return b"".join(_request(random) for _ in range(random.randrange(1, 4)))
+
+
+def _request(random: Random) -> bytes:
+    lines = [random.choice(["Preview: 0", "Preview: 9", "Allow: 204", "Connection: close"])] * random.randrange(2)
+    lines += ["X: " + "y" * random.randrange(150)] * random.choice([0, 0, 1, 2, 7])
+    has_body = random.random() < 0.8
+    if not has_body:
+        return random.choice([reqmod(*lines, body="null-body"), respmod(*lines, body="null-body")])
+    message = random.choice([reqmod(*lines), respmod(*lines)])
+    preview = any(line.startswith("Preview") for line in lines)
+    message += _body(random, b"0; ieof\r\n" if preview and random.random() < 0.5 else b"0\r\n")
+    return message + (_body(random, b"0\r\n") if preview and random.random() < 0.5 else b"")
+
+
+def _body(random: Random, end: bytes) -> bytes:
+    extensions = [b"", b"; " + b"e" * random.randrange(12, 20)]
+    chunks = [chunk(b"d" * random.randrange(1, 40), random.choice(extensions)) for _ in range(random.randrange(4))]
+    trailers = [b"X: " + b"y" * random.randrange(32) + b"\r\n"] * random.choice([0, 0, 1, 1, 2])
+    return b"".join([*chunks, end, *trailers, b"\r\n"])
 
 
 def assembled(random: Random) -> bytes:
@@ -70,8 +94,8 @@ def assembled(random: Random) -> bytes:
 
 
 def mutated(random: Random) -> bytes:
-    """A captured conversation with one to four faults."""
-    data = random.choice(CAPTURES)
+    """A captured or composed conversation with one to four faults."""
+    data = random.choice(CAPTURES) if random.random() < 0.5 else composed(random)
     for _ in range(random.randrange(1, 5)):
         start = random.randrange(len(data) + 1)
         end = min(len(data), start + random.randrange(1, 40))

@@ -12,7 +12,7 @@ from icapd.errors import LocalProtocolError
 from icapd.icap import CONTINUE, REPLY_END, STREAM, CodecLimits, Connection, Message, Reply, ReplyData, ReplyEnd
 from icapd.icap.state import ServerState
 from tests.icap.feeding import EVENTS_MAX, Broke, drain
-from tests.icap.fuzzing import CAPTURES, assembled, check, mutated
+from tests.icap.fuzzing import CAPTURES, assembled, check, composed, mutated
 from tests.icap.reading import read_replies
 from tests.icap.wire import IEOF, ISTAG, LAST, OK, POST, chunk, icap, reqmod, respmod
 
@@ -34,9 +34,15 @@ def test_words_of_the_wire_in_any_order(random: Random) -> None:
     check(assembled(random), random)
 
 
+@settings(fuzzed, max_examples=250)
+@given(randoms)
+def test_composed_conversations(random: Random) -> None:
+    check(composed(random), random)
+
+
 @settings(fuzzed, max_examples=150)
 @given(randoms)
-def test_mutated_captures(random: Random) -> None:
+def test_mutated_conversations(random: Random) -> None:
     check(mutated(random), random)
 
 
@@ -47,7 +53,9 @@ def test_mutations_start_from_captures() -> None:
 
 
 def test_what_fuzzing_has_found() -> None:
-    for path in sorted(FOUND.glob("*.bin")):
+    inputs = sorted(FOUND.glob("*.bin"))
+    assert inputs
+    for path in inputs:
         check(path.read_bytes(), Random(0))
 
 
