@@ -74,7 +74,8 @@ class ContentIdentifier:
             return text.text_identity(utf16) or text.PLAIN
         if sample.size_bytes > _ISO_OFFSET + 5 and sample.data[_ISO_OFFSET : _ISO_OFFSET + 5] == b"CD001":
             return ISO9660
-        return self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
+        # A body in a content coding is judged decoded; brotli has no magic for libmagic to know.
+        return UNKNOWN_IDENTITY if sample.coding else self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
 
     def _ask_libmagic(self, head: bytes) -> Identity:
         if self._libmagic is None:

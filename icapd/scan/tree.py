@@ -8,9 +8,10 @@ but the clock.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
@@ -74,10 +75,11 @@ class EngineSet:
 
     def budget(self, deadline: float) -> Budget:
         """A fresh budget for one body. Units: `deadline` is a `time.monotonic()` reading."""
-        for unpacker in self.unpackers:
-            if isinstance(unpacker, SetsBudget):
-                return unpacker.budget(deadline)
-        return Budget(deadline)
+        return self._budgets(deadline)
+
+    @cached_property
+    def _budgets(self) -> Callable[[float], Budget]:
+        return next((each.budget for each in self.unpackers if isinstance(each, SetsBudget)), Budget)
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -114,10 +116,13 @@ class _Tally:
         self.elapsed_s = 0.0
         self.timeout_s = timeout_s
         self.findings: list[Finding] = []
-        self._of_name: Counter[tuple[FindingKind, str]] = Counter()
+        self._of_name: defaultdict[tuple[FindingKind, str], int] = defaultdict(int)
+
+    def has_run_out(self) -> bool:
+        return self.outcome is Outcome.TIMED_OUT
 
     def rise(self, outcome: Outcome, reason: str = "") -> None:
-        if _RANK[outcome] > _RANK[self.outcome]:
+        if outcome is not self.outcome and _RANK[outcome] > _RANK[self.outcome]:
             self.outcome = outcome
             self.reason = reason
 
@@ -197,7 +202,7 @@ class _Walk:
     def _ask(self, engine: Engine, sample: Sample) -> None:
         """Shows a sample to an engine within the engine's own share of the time."""
         tally = self._tallies[engine.name]
-        if tally.outcome is Outcome.TIMED_OUT:
+        if tally.has_run_out():
             return
         with _Share(tally, self._budget):
             self._budget.check_time()
@@ -237,7 +242,7 @@ class _Walk:
 
     def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:
         """What an unpacker yields; its own time runs only while it works."""
-        if tally.outcome is Outcome.TIMED_OUT:
+        if tally.has_run_out():
             return
         tally.rise(Outcome.NOTHING_FOUND)
         opens = False
@@ -255,7 +260,7 @@ class _Walk:
             with _Share(tally, self._budget, sample.trail):
                 item = next(steps, None)
             if item is None:
-                if tally.outcome is Outcome.TIMED_OUT:
+                if tally.has_run_out():
                     self._budget.check_time()
                 return
             yield item

@@ -143,6 +143,8 @@ def test_libmagic_sees_two_kilobytes_and_only_of_unknown_binary_data() -> None:
     assert libmagic.seen == []
     assert identifier.identify(Sample(b"\x02\x03" * 5000)) == Identity("image/x-odd", "image", "by libmagic")
     assert libmagic.seen == [2048]
+    assert identifier.identify(Sample(b"\x02\x03" * 5000, coding="br")).family == "unknown"
+    assert libmagic.seen == [2048]
 
 
 def test_what_nobody_knows_is_unknown() -> None:
