@@ -57,15 +57,14 @@ def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: B
         yield findings.corrupt("coding", sample.trail)
         return
     decoded = collect(streams[-1], sample.size_bytes, limits, budget)
-    trailing = b""
-    if decoded.is_whole:
-        for stream in reversed(streams[1:]):
-            trailing = trailing or collect(stream.rest(), sample.size_bytes, limits, budget).data.strip(b"\x00")
+    rests = (collect(stream.rest(), sample.size_bytes, limits, budget) for stream in reversed(streams[1:]))
+    trailing = [rest for rest in rests if rest.data.strip(b"\x00") or not rest.is_whole] if decoded.is_whole else []
     if decoded.is_whole and not trailing:
         yield Sample(decoded.data, sample.name, sample.trail, sample.declared_type)
         return
     if decoded.data:
         yield sample.member(decoded.data, name)
-    if trailing:
-        yield sample.member(trailing, "trailing-data")
     yield from decoded.shortfall("coding", sample.trail)
+    for rest in trailing:
+        yield sample.member(rest.data, "trailing-data")
+        yield from rest.shortfall("coding", sample.trail)

@@ -33,6 +33,7 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
         trailing = collect(stream.rest(), sample.size_bytes, limits, budget)
         if trailing.data.strip(b"\x00"):
             yield sample.member(trailing.data, "trailing-data")
+        yield from trailing.shortfall(FORMAT, sample.trail)
 
 
 def _stored_name(sample: Sample) -> str:

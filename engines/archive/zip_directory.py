@@ -27,6 +27,7 @@ _END64: Final = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR_BYTES: Final = 20
 _MAX_COMMENT_BYTES: Final = 0xFFFF
 _ZIP64: Final = 0xFFFFFFFF
+_MAX_EXTRA_FIELDS: Final = 64
 
 ENCRYPTED: Final = 0x0001
 STREAMED: Final = 0x0008
@@ -169,7 +170,9 @@ def local_entry(data: Buffer, at: int, end: int) -> Entry | None:
 def _zip64_sizes(extra: bytes, unpacked: int, packed: int, header: int) -> tuple[int, int, int]:
     """The fields that were too large for 32 bits, from extra field 1; they stand there in this order."""
     at = 0
-    while at + 4 <= len(extra):
+    for _ in range(_MAX_EXTRA_FIELDS):
+        if at + 4 > len(extra):
+            break
         kind, size = struct.unpack_from("<HH", extra, at)
         if kind == 1:
             wide = iter(struct.unpack_from(f"<{min(size, len(extra) - at - 4) // 8}Q", extra, at + 4))

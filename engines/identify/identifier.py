@@ -51,7 +51,7 @@ class ContentIdentifier:
         if not head:
             return EMPTY
         found = lookup(head)
-        if found is not None:
+        if found is not None and not _is_prose(head, found):
             refine = REFINE.get(found.media_type)
             return refine(sample.head(LIBMAGIC_BYTES)) if refine else found
         if head.startswith(b"ftyp", 4):
@@ -84,3 +84,8 @@ class ContentIdentifier:
         if media_type == UNKNOWN_IDENTITY.media_type:
             return UNKNOWN_IDENTITY
         return Identity(media_type, _FAMILIES.get(media_type.partition("/")[0], "data"), "by libmagic")
+
+
+def _is_prose(head: bytes, found: Identity) -> bool:
+    """True for text that happens to begin like a program or an archive: "MZ", "CWS", "070701", "LZIP" are letters."""
+    return found.family in ("executable", "archive") and b"\x00" not in head and text.is_text(head)

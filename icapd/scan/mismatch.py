@@ -29,6 +29,9 @@ _HARMLESS: Final = frozenset(
     }
 )
 
+_TEXTUAL: Final = frozenset({"application/rtf", "application/x-desktop", "application/x-mswinurl"})
+"""Dangerous, yet text: declared as text they are what they were declared to be."""
+
 _TYPE_CLASSES: Final = {"image": "image", "font": "font", "audio": "media", "video": "media", "text": "text"}
 _TYPE_EXCEPTIONS: Final[dict[str, str]] = {
     "application/pdf": "pdf",
@@ -87,7 +90,9 @@ def type_mismatch(declared_media_type: str, extension: str, identity: Identity) 
     declared = _declared_class(media_type, extension)
     if not declared:
         return None
-    if declared == "text" and (family == "script" or _HONEST_EXTENSIONS[family].fullmatch(extension)):
-        # A script is text; and servers send what they have no type for as text, which the honest name mends.
+    if declared == "text" and (family == "script" or identity.media_type in _TEXTUAL):
+        return None
+    if declared == "text" and _HONEST_EXTENSIONS[family].fullmatch(extension):
+        # Servers send what they have no type for as text; the honest name mends that.
         return None
     return Finding(FindingKind.TYPE_MISMATCH, f"{family}-as-{declared}", "identify", Severity.MEDIUM)

@@ -104,6 +104,20 @@ def test_bytes_after_the_end_are_a_member_and_the_content_is_still_seen(coding: 
     assert [(s.data, s.trail) for s in members(items)] == [(TEXT, (coding,)), (b"#hidden", ("trailing-data",))]
 
 
+def test_bytes_after_the_end_of_an_inner_coding_are_seen() -> None:
+    packed = gzip.compress(brotli.compress(TEXT) + b"#inner") + b"#outer"
+    items = unpack(Sample(packed, coding="br, gzip"))
+    assert found(items) == []
+    assert [s.data for s in members(items)] == [TEXT, b"#inner", b"#outer"]
+
+
+def test_bytes_after_the_end_are_held_to_the_limits() -> None:
+    packed = gzip.compress(TEXT) + b"x" * 2000
+    assert found(unpack(Sample(packed, coding="gzip"), ArchiveOptions(max_member_bytes=2000))) == []
+    items = unpack(Sample(packed, coding="gzip"), ArchiveOptions(max_member_bytes=1999))
+    assert found(items) == [(FindingKind.LIMIT, "archive.max_member_bytes")]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 def test_zeros_after_the_end_are_padding(coding: str) -> None:
     items = unpack(Sample(PACKERS[coding](TEXT) + bytes(900), coding=coding))

@@ -92,6 +92,13 @@ KNOWN = [
     ("Suppe für zwei".encode("latin-1"), "text/plain", "text"),
     ("\ufeff<html><body>".encode("utf-16"), "text/html", "markup"),
     (b"id,name\n1,soup\n", "text/plain", "text"),
+    (
+        b"MZ is a name, and this is a letter about it that is longer than the header of a program.",
+        "text/plain",
+        "text",
+    ),
+    (b"CWS", "text/plain", "text"),
+    (b"070701 is a number\n", "text/plain", "text"),
     (b"let us import soup", "text/plain", "text"),
 ]
 

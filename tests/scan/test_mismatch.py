@@ -96,6 +96,9 @@ ORDINARY = [
     (s.SHELL, "text/plain", "sh"),
     (s.SHELL, "text/plain", ""),
     (s.POWERSHELL, "text/plain; charset=utf-8", "ps1"),
+    (s.RTF, "text/plain", "txt"),
+    (b"[Desktop Entry]\nType=Application\n", "text/plain; charset=utf-8", "in"),
+    (b"MZ, a short letter", "text/plain", "txt"),
     (b"\x00asm\x01\x00\x00\x00", "text/html", ""),
     (b"\x02\x03" * 50, "image/png", "png"),
 ]
