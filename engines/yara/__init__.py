@@ -26,6 +26,7 @@ class YaraOptions(EngineOptions):
         ["conf/rules"],
         description="rule files, or folders searched for *.yar and *.yara; each file stands alone, no `include`",
     )
+    timeout_s: float = Field(20.0, ge=2, le=600, description="for one body or member; may end a second or two early")
     backend: Backend = Field(
         "auto",
         description="auto = YARA-X, and yara-python for the files YARA-X refuses; yara-x or yara = that one alone",

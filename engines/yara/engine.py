@@ -38,7 +38,7 @@ class YaraEngine:
         outcome, reason = Outcome.NOTHING_FOUND, ""
         for ruleset in self._rulesets:
             try:
-                hits += ruleset.match(sample.data, _whole_seconds(deadline))
+                hits += ruleset.match(sample.data, _left_s(deadline))
             except DeadlineReached:
                 outcome, reason = Outcome.TIMED_OUT, "time is over"
                 break
@@ -56,12 +56,9 @@ class YaraEngine:
         return tuple(msgspec.structs.replace(finding, trail=trail) for finding in findings)
 
 
-def _whole_seconds(deadline: float) -> int:
-    """The time left in the unit both compilers take; rounded down, so that theirs ends before the scanner is killed.
-
-    Raises: DeadlineReached when nothing is left.
-    """
+def _left_s(deadline: float) -> float:
+    """Raises: DeadlineReached when nothing is left."""
     left_s = deadline - time.monotonic()
     if left_s <= 0:
         raise DeadlineReached
-    return max(1, int(left_s))
+    return left_s

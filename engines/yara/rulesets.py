@@ -35,10 +35,10 @@ class RuleInfo:
 class Ruleset(Protocol):
     def rules(self) -> Iterator[RuleInfo]: ...
 
-    def match(self, data: Buffer, time_s: int) -> list[RuleKey]:
+    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
         """The rules that hold, private ones left out.
 
-        Raises: DeadlineReached after `time_s`; RulesetFailed.
+        Raises: DeadlineReached after `time_s`, to the whole second; RulesetFailed.
         """
         ...
 
@@ -61,8 +61,8 @@ class YaraXRuleset:
         for rule in self._compiled:
             yield RuleInfo((rule.namespace, rule.identifier), tuple(rule.tags), dict(rule.metadata))
 
-    def match(self, data: Buffer, time_s: int) -> list[RuleKey]:
-        self._scanner.set_timeout(time_s)
+    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
+        self._scanner.set_timeout(_ticks(time_s))
         try:
             # YARA-X takes bytes and nothing else, so a mapped body is copied; measured at a tenth of the scan.
             results = self._scanner.scan(data if isinstance(data, bytes) else bytes(data))
@@ -71,6 +71,14 @@ class YaraXRuleset:
         except (yara_x.ScanError, MemoryError) as error:
             raise RulesetFailed(f"yara-x: {str(error) or 'out of memory'}") from error
         return [(rule.namespace, rule.identifier) for rule in results.matching_rules]
+
+
+def _ticks(time_s: float) -> int:
+    """YARA-X counts ticks of a clock that beats each second whenever the scan began: n ends after n - 1 to n seconds.
+
+    One tick may end a scan at once, so that is for the last second of a budget. From two seconds on none ends late.
+    """
+    return max(2, int(time_s)) if time_s >= 1 else 1
 
 
 class YaraRuleset:
@@ -83,11 +91,11 @@ class YaraRuleset:
     def rules(self) -> Iterator[RuleInfo]:
         return iter(self._infos)
 
-    def match(self, data: Buffer, time_s: int) -> list[RuleKey]:
+    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
         try:
             # Without the callbacks, a rule's console.log and libyara's warnings reach standard output and Python's.
             matches = self._compiled.match(
-                data=data, timeout=time_s, fast=True, console_callback=_ignore, warnings_callback=_go_on
+                data=data, timeout=max(1, int(time_s)), fast=True, console_callback=_ignore, warnings_callback=_go_on
             )
         except yara.TimeoutError:
             raise DeadlineReached from None

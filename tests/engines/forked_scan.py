@@ -20,7 +20,7 @@ from tests.engines.slow_content import SLOW_CONTENT
 
 
 def main(rules: str, backend: str) -> None:
-    options = YaraOptions.model_validate({"rules": [rules], "backend": backend, "timeout_s": 1})
+    options = YaraOptions.model_validate({"rules": [rules], "backend": backend, "timeout_s": 2})
     engine = SPEC.build(options, SPEC.gather(options, Path))
     assert isinstance(engine, YaraEngine)
     for _ in range(2):

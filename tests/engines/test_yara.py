@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from engines.yara import SPEC, YaraOptions
 from engines.yara.compilers import NO_INCLUDE, PROBLEMS_PER_FILE, Backend
 from engines.yara.engine import YaraEngine
-from engines.yara.rulesets import RuleInfo, RuleKey, Ruleset, RulesetFailed
+from engines.yara.rulesets import RuleInfo, RuleKey, Ruleset, RulesetFailed, _ticks
 from icapd.scan.engine_api import ConfigurationError, Engine
 from icapd.scan.model import Budget, Buffer, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
 from tests.engines.slow_content import SLOW_CONTENT, SLOW_RULE
@@ -68,12 +69,12 @@ class _NoRules(Ruleset):
 
 
 class _Matching(_NoRules):
-    def match(self, data: Buffer, time_s: int) -> list[RuleKey]:
+    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
         return [KEY]
 
 
 class _Broken(_NoRules):
-    def match(self, data: Buffer, time_s: int) -> list[RuleKey]:
+    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
         raise RulesetFailed("yara-x: out of memory")
 
 
@@ -299,16 +300,36 @@ class TestRefusals:
 class TestTime:
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_slow_rule_ends_with_the_engine_s_time(self, folder: Path, backend: Backend) -> None:
-        engine = build(folder, backend, timeout_s=1, a=SLOW_RULE + NEEDLE)
+        engine = build(folder, backend, timeout_s=2, a=SLOW_RULE + NEEDLE)
         report = scan(engine, SLOW_CONTENT)
         assert report.outcome is Outcome.TIMED_OUT
-        assert 0.5 < report.elapsed_s < 5
+        assert 0.9 < report.elapsed_s < 5
         assert names(scan(engine, b"needle")) == ["needle"]
 
     def test_slow_rule_ends_with_the_budget(self, folder: Path) -> None:
-        report = scan(build(folder, a=SLOW_RULE), SLOW_CONTENT, time_s=1.9)
+        report = scan(build(folder, a=SLOW_RULE), SLOW_CONTENT, time_s=2.9)
         assert report.outcome is Outcome.TIMED_OUT
-        assert report.elapsed_s < 1.9
+        assert report.elapsed_s < 2.9
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_quick_scan_never_ends_with_a_clock_s_tick(self, folder: Path, backend: Backend) -> None:
+        engine = build(folder, backend, timeout_s=2, a=NEEDLE)
+        end = time.monotonic() + 1.1  # YARA-X's clock beats each second
+        body = b"needle" + bytes(100_000)
+        outcomes = set()
+        while time.monotonic() < end:
+            outcomes.add(scan(engine, body).outcome)
+        assert outcomes == {Outcome.FOUND}
+
+    @pytest.mark.parametrize(("time_s", "ticks"), [(0.1, 1), (0.99, 1), (1.0, 2), (2.9, 2), (3.0, 3), (20.0, 20)])
+    def test_ticks_of_yara_x_s_clock(self, time_s: float, ticks: int) -> None:
+        assert _ticks(time_s) == ticks
+
+    @pytest.mark.parametrize("timeout_s", [1.99, 600.1])
+    def test_time_outside_its_bounds_is_refused(self, timeout_s: float) -> None:
+        with pytest.raises(ValidationError):
+            YaraOptions(timeout_s=timeout_s)
+        assert YaraOptions(timeout_s=round(timeout_s)).timeout_s == round(timeout_s)
 
     @pytest.mark.parametrize("time_s", [0.0, -1.0])
     def test_no_time_left(self, folder: Path, time_s: float) -> None:
@@ -316,7 +337,7 @@ class TestTime:
 
     def test_hit_beside_a_timeout_stays(self, folder: Path) -> None:
         slow_for_yara = SLOW_RULE + ONLY_YARA
-        report = scan(build(folder, timeout_s=1, a=NEEDLE, b=slow_for_yara), b"needle" + SLOW_CONTENT)
+        report = scan(build(folder, timeout_s=2, a=NEEDLE, b=slow_for_yara), b"needle" + SLOW_CONTENT)
         assert report.outcome is Outcome.TIMED_OUT
         assert names(report) == ["needle"]
 
