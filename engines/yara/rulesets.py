@@ -64,7 +64,7 @@ class YaraXRuleset:
     def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
         self._scanner.set_timeout(_ticks(time_s))
         try:
-            # YARA-X takes bytes and nothing else, so a mapped body is copied: a sixth more time, and its size in memory.
+            # YARA-X takes bytes and nothing else, so a mapped body is copied: a sixth more time, its size in memory.
             # Rules that import a module make it dearer, matched or not: its output is turned into Python objects,
             # 70 us for `pe` on any body, 1.7 ms for `elf` on a program of 36 KB. The shipped rules import none.
             results = self._scanner.scan(data if isinstance(data, bytes) else bytes(data))
