@@ -66,7 +66,9 @@ class ContentIdentifier:
         if b"%PDF-" in sample.head(PDF_HEADER_WITHIN_BYTES + 5):
             return PDF
         if found is not None:
-            return found
+            # A licence longer than the head hides whether code or style follows.
+            is_hidden = len(head) == HEAD_BYTES and head.lstrip().startswith((b"/*", b"//"))
+            return (is_hidden and text.text_identity(sample.head(LIBMAGIC_BYTES))) or found
         if head.startswith(b"ustar", 257):
             return TAR
         utf16 = text.from_utf16(head)

@@ -53,8 +53,8 @@ _JAVASCRIPT = re.compile(
     rb"(?:async )?function\b[\s\w$*]*\(|\([\w$, ]{0,80}\)\s*=>"
     rb"|(?:var|let|const)\s+(?:[\[{]|[\w$]+\s*[=;,])|import\s*(?:[{(*\"']|[\w$]+\s*(?:,|from\b))"
     rb"|export\s*(?:[{*]|(?:default|const|let|var|function|class|async)\b)|(?:window|document|self|globalThis|module|define"
-    rb"|jQuery|webpackJsonp|Object|exports|require|\$)\s*[.(\[=]|if\s*\(\s*(?:!|typeof|window|document)|try\s*\{"
-    rb"|(?:class|new|return|throw|typeof|void)\s+[\w$]+\s*[.({;])"
+    rb"|jQuery|webpackJsonp|Object|exports|require|\$)\s*[.(\[=]|if\s*\(\s*(?:!|typeof|window|document|require)|try\s*\{"
+    rb"|class\s+[\w$]+\s+extends\b|(?:class|new|return|throw|typeof|void)\s+[\w$]+\s*[.({;])"
 )
 _COMMENT = re.compile(rb"(?:/\*.*?(?:\*/|\Z)|//[^\n]*(?:\n|\Z)|<!--.*?(?:-->|\Z)|\s+)+", re.DOTALL)
 _MAIL = re.compile(

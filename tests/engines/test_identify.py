@@ -99,6 +99,8 @@ KNOWN = [
     ),
     (b"CWS", "text/plain", "text"),
     (b"070701 is a number\n", "text/plain", "text"),
+    (b"/*!" + b" licence" * 200 + b"*/\nvar a = 1;", "text/javascript", "script"),
+    (b"// line\n" * 70 + b"body { margin: 0 }", "text/css", "text"),
     (b"let us import soup", "text/plain", "text"),
 ]
 
