@@ -81,8 +81,10 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
     if unpacked is None:
         yield findings.unsupported(f"zip-method-{entry.method}", trail)
         # Android takes an unknown method for stored, and installs what it finds.
-        unpacked = collect(Range(sample.data, entry.start, entry.end, budget), 0, limits, budget)
-        yield sample.member(unpacked.data, entry.name)
+        source = Range(sample.data, entry.start, entry.end, budget)
+        stored = collect(source, entry.end - entry.start, limits, budget)
+        yield sample.member(stored.data, entry.name)
+        yield from stored.shortfall(FORMAT, trail)
         return
     is_damaged = bool(unpacked.broken) or (
         unpacked.is_whole and zlib.crc32(unpacked.data) != entry.crc and not _has_no_crc(entry)
