@@ -7,6 +7,7 @@ import pytest
 
 from icapd.icap import BodyData, CodecLimits, EndOfMessage, Reply, Wait
 from icapd.icap.events import END_OF_MESSAGE, PREVIEW_END
+from icapd.icap.head import _cached_tokens, list_tokens
 from tests.icap.feeding import Broke
 from tests.icap.playbook import NEXT_CYCLE, Playbook, holds, request, says
 from tests.icap.wire import GET, ISTAG, LAST, OK, chunk, icap, reply_wire, respmod
@@ -211,3 +212,11 @@ def test_one_chunk_of_any_size_is_handed_on_as_it_comes() -> None:
         << holds(lambda it: it.buffered_bytes == 0 and it.chunk_bytes_left == (1 << 63) - 1001)
     ).run()
     (Playbook() >> respmod() + b"8000000000000000\r\n" << request("RESPMOD", "/echo") << Broke(400)).run()
+
+
+def test_no_cache_keeps_a_long_list() -> None:
+    _cached_tokens.cache_clear()
+    assert list_tokens(b"a" * 257) == {b"a" * 257}
+    assert _cached_tokens.cache_info().currsize == 0
+    assert list_tokens(b"a" * 256) == {b"a" * 256}
+    assert _cached_tokens.cache_info().currsize == 1

@@ -147,3 +147,12 @@ def test_permission_does_not_outlive_its_request() -> None:
         << request("RESPMOD", "/echo")
         << refused(NO_CONTENT)
     ).run()
+
+
+@pytest.mark.parametrize("lines", [(), ("Preview: 3",)], ids=["without a preview", "after 100"])
+def test_ieof_outside_of_a_preview_says_nothing_new(lines: tuple[str, ...]) -> None:
+    playbook = Playbook() >> respmod(*lines) + (chunk(b"abc") + LAST if lines else b"")
+    playbook << request("RESPMOD", "/echo")
+    if lines:
+        playbook << BodyData(b"abc") << PREVIEW_END << says(CONTINUE, CONTINUE_WIRE)
+    (playbook >> chunk(b"def") + IEOF << BodyData(b"def") << END_OF_MESSAGE << Wait.PAUSED << refused(CONTINUE)).run()
