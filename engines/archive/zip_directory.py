@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def is_folder(self) -> bool:
-        return self.name.endswith("/") and not self.unpacked_bytes
+        return self.name.endswith("/") and not self.packed_bytes and not self.unpacked_bytes
 
 
 def find_directory(data: Buffer) -> Directory | None:

@@ -44,9 +44,9 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     directory = zip_directory.find_directory(sample.data)
     seen: list[tuple[int, int]] = []
     if directory is None:
-        if sample.head(4) == b"PK\x05\x06" and sample.size_bytes >= _EMPTY_ARCHIVE_BYTES:
-            return
-        yield findings.corrupt(FORMAT, sample.trail)
+        is_empty_archive = sample.head(4) == b"PK\x05\x06" and sample.size_bytes >= _EMPTY_ARCHIVE_BYTES
+        if not is_empty_archive:
+            yield findings.corrupt(FORMAT, sample.trail)
     else:
         claimed_bytes = 0
         for entry in zip_directory.entries(sample.data, directory):

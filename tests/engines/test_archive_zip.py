@@ -80,6 +80,17 @@ def test_an_empty_archive_is_no_damage() -> None:
     assert unpack(Sample(zip_of({}))) == []
 
 
+def test_an_end_record_in_front_hides_nothing() -> None:
+    local = zip_of({"a.txt": TEXT})
+    assert contents(zip_of({}) + local[: local.index(b"PK\x01\x02")]) == {"a.txt": TEXT}
+
+
+def test_a_folder_that_holds_bytes_is_a_member() -> None:
+    archive = zip_of({"a.txt": TEXT}).replace(b"a.txt", b"a.tx/")
+    archive = patch(archive, b"PK\x01\x02", 24, "<I", 0)
+    assert contents(archive) == {"a.tx/": TEXT}
+
+
 @pytest.mark.parametrize("before", [b"#!/bin/sh\nexit\n", s.pe(), s.GIF, s.HTML])
 def test_prepended_data_hides_nothing(before: bytes) -> None:
     assert contents(before + zip_of(TWO)) == TWO
