@@ -76,8 +76,20 @@ class LimitReached(IcapdError):
         self.limit = limit
 
 
-class ScannerLost(IcapdError):
-    """The scanner that held a task is gone."""
+class ScanError(IcapdError):
+    """A scan ended without a report. Policy names the answer."""
+
+
+class ScannerLost(ScanError):
+    """The scanner that held a task died, or went away before it took it."""
+
+
+class ScanTimedOut(ScanError):
+    """The time for a scan was over."""
+
+
+class Overloaded(ScanError):
+    """No room for one more scan."""
 
 
 class DeadlineReached(BaseException):

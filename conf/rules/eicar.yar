@@ -8,7 +8,7 @@ rule EICAR_Test_File
     meta:
         description = "The EICAR anti-malware test file, or a body that carries its whole string"
         author = "icapd"
-        severity = "low"
+        severity = "high"
         kind = "malware"
         reference = "https://www.eicar.org/download-anti-malware-testfile/"
     strings:

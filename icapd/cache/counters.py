@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -33,3 +34,13 @@ class CacheCounters:
 
     memory: TierCounters
     memcached: TierCounters
+
+    def samples(self) -> Iterator[tuple[str, tuple[str, ...], int]]:
+        """Every number as metric name, labels and value."""
+        for tier, counters in (("memory", self.memory), ("memcached", self.memcached)):
+            for result in ("hits", "misses", "errors", "refused", "skipped"):
+                yield "icapd_cache_lookups_total", (tier, result), getattr(counters, result)
+            for result in ("stored", "store_errors", "stores_skipped", "evicted"):
+                yield "icapd_cache_stores_total", (tier, result), getattr(counters, result)
+        yield "icapd_cache_entries", ("memory",), self.memory.entries
+        yield "icapd_cache_bytes", ("memory",), self.memory.size_bytes

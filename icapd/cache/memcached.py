@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
@@ -23,6 +22,7 @@ from icapd.cache.client import BoundedPool, server_address
 from icapd.cache.counters import TierCounters
 from icapd.cache.record import RecordRefused, RefusalReason, Signer, Stored, memcached_key
 from icapd.config.schema import MemcachedCache
+from icapd.reactor import DelayedCall
 from icapd.scan.model import CacheKey, ScanReport
 
 COMMANDS_PER_THREAD = 64

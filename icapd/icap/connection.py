@@ -86,6 +86,7 @@ class Connection:
         "_position",
         "_request",
         "client",
+        "ends_after_reply",
         "server",
     )
 
@@ -102,6 +103,8 @@ class Connection:
         self._chunks: ChunkDecoder | None = None
         self._answers_preview = False
         self._discarded_bytes = 0
+        self.ends_after_reply = False
+        """Set by who serves it: the next reply is the connection's last."""
 
     # What the other layers ask
 
@@ -119,6 +122,11 @@ class Connection:
     def cycle_is_over(self) -> bool:
         """Both sides are done, and the connection goes on."""
         return self.client is _DONE and self.server is _SERVER_DONE
+
+    @property
+    def may_begin_reply(self) -> bool:
+        """No reply to the current request has begun; also true where no request has come yet."""
+        return self.server in (_SERVER_IDLE, ServerState.OWES_REPLY) and self.client is not ClientState.CLOSED
 
     @property
     def must_close(self) -> bool:
@@ -321,7 +329,8 @@ class Connection:
             self._check_204(reply)
         if reply.http_is_request and request is not None and request.method != "REQMOD":
             raise LocalProtocolError(f"an HTTP request in a reply to {request.method}")
-        is_last = reply.close or request is None or request.wants_close or self.client is _BROKEN
+        is_last = request is None or request.wants_close or self.client is _BROKEN
+        is_last = is_last or reply.close or self.ends_after_reply
         # A half-closed client may have sent its next request before; it goes on as long as there are bytes.
         is_last = is_last or (self._at_eof and self._position == len(self._buffer))
         self._step(Step.LAST_REPLY_BEGINS if is_last else Step.REPLY_BEGINS)

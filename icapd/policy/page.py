@@ -63,9 +63,10 @@ class BlockPage:
     Raises: ConfigurationError when the template does not parse, asks for a name that no page has, or fails.
     """
 
-    __slots__ = ("_template",)
+    __slots__ = ("_template", "source")
 
     def __init__(self, source: str, where: str) -> None:
+        self.source = source
         try:
             self._template = _ENVIRONMENT.from_string(source)
         except jinja2.TemplateSyntaxError as error:

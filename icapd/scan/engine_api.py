@@ -40,7 +40,7 @@ class EngineOptions(BaseModel):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Judges one sample. Blocking; runs in a scanner process; keeps no state between samples; reports, never raises."""
+    """Judges one sample. Blocking, in a scanner process; keeps no state between samples; reports, never raises."""
 
     name: str
 

@@ -1,0 +1,117 @@
+"""The ICAP and HTTP heads of answers: verdict headers, block pages, OPTIONS.
+
+Header names and forms are those that Squid, Rspamd, Nextcloud and others read; names from rules and archives are
+cleaned before they get into a header.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from icapd import PRODUCT
+from icapd.icap import Reply
+from icapd.policy.facts import Action, Decision
+from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
+_NAME_CHARACTERS_MAX = 100
+_INFECTIONS = frozenset({FindingKind.MALWARE, FindingKind.SUSPICIOUS})
+
+
+def header_text(text: str) -> str:
+    """Text that can stand in a header: ASCII, no separators, capped."""
+    return _UNSAFE.sub("_", text[: 4 * _NAME_CHARACTERS_MAX])[:_NAME_CHARACTERS_MAX] or "unnamed"
+
+
+def leading_finding(report: ScanReport) -> Finding | None:
+    """The finding that stands for the report: one that explains its verdict, the most severe."""
+    if not report.findings:
+        return None
+    return max(report.findings, key=lambda finding: (_explains(finding, report.verdict), finding.severity))
+
+
+def _explains(finding: Finding, verdict: Verdict) -> bool:
+    kind = finding.kind
+    match verdict:
+        case Verdict.MALICIOUS:
+            return kind is FindingKind.MALWARE
+        case Verdict.FORBIDDEN:
+            return kind is FindingKind.FORBIDDEN
+        case Verdict.UNSCANNABLE:
+            return kind in UNSCANNABLE_KINDS and finding.severity > Severity.INFO
+        case Verdict.SUSPICIOUS:
+            return kind in {FindingKind.SUSPICIOUS, FindingKind.TYPE_MISMATCH, FindingKind.MALWARE}
+        case Verdict.ERROR:
+            return kind in {FindingKind.TIMEOUT, FindingKind.FAILED, FindingKind.OVERLOAD}
+        case Verdict.CLEAN | Verdict.NOT_SCANNED:
+            return False
+
+
+@lru_cache(maxsize=64)
+def _plain_fields(verdict: Verdict, action: Action, rule: str) -> bytes:
+    if action is Action.ALLOW:
+        return f"X-Response-Info: {verdict}\r\n".encode("ascii")
+    return f"X-Response-Info: {verdict}; action={action}; rule={header_text(rule)}\r\n".encode("ascii")
+
+
+def verdict_fields(report: ScanReport, decision: Decision) -> bytes:
+    """The ICAP header lines that say what was found and what was done; for a block also what other products send."""
+    finding = leading_finding(report)
+    if finding is None:
+        return _plain_fields(report.verdict, decision.action, decision.rule)
+    name = header_text(finding.name)
+    lines = [
+        f"X-Response-Info: {report.verdict}; finding={name}; kind={finding.kind}; action={decision.action}; "
+        f"rule={header_text(decision.rule)}"
+    ]
+    if decision.action is Action.BLOCK:
+        lines += _block_lines(report, finding, name)
+    return ("\r\n".join(lines) + "\r\n").encode("ascii")
+
+
+def _block_lines(report: ScanReport, finding: Finding, name: str) -> list[str]:
+    """X-Infection-Found types: 0 an infection, 2 a container that could not be judged. Rspamd wants this form."""
+    if finding.kind in _INFECTIONS or report.verdict in {Verdict.MALICIOUS, Verdict.FORBIDDEN}:
+        member = header_text("/".join(finding.trail)) if finding.trail else "-"
+        return [
+            f"X-Infection-Found: Type=0; Resolution=2; Threat={name};",
+            f"X-Virus-ID: {name}",
+            f"X-Violations-Found: 1\r\n\t{member}\r\n\t{name}\r\n\t0\r\n\t2",
+        ]
+    if report.verdict is Verdict.UNSCANNABLE:
+        return [f"X-Infection-Found: Type=2; Resolution=2; Threat={name};"]
+    return []
+
+
+def block_reply(istag: bytes, fields: bytes, page: bytes, *, has_http_body: bool = True) -> Reply:
+    """ICAP 200 with an HTTP 403 page; `has_http_body` is False in answer to a HEAD request."""
+    head = (
+        b"HTTP/1.1 403 Forbidden\r\n"
+        b"Content-Type: text/html; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n"
+        b"Cache-Control: no-store\r\n"
+        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+        b"X-Content-Type-Options: nosniff\r\n"
+        b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
+    ) % (len(page), PRODUCT.encode("ascii"))
+    return Reply(200, istag, fields, head, body=page if has_http_body else None)
+
+
+def options_fields(methods: tuple[str, ...], preview_bytes: int | None, ttl_s: int, max_connections: int) -> bytes:
+    """The header lines of an OPTIONS answer (RFC 3507 §4.10.2).
+
+    `Allow` has numbers alone, as g3proxy refuses words there. No Date: a client takes it as the answer's age, and a
+    clock that is off would make us stale. Transfer-* go with Preview, as Squid previews nothing without.
+    """
+    lines = [
+        f"Methods: {', '.join(methods)}",
+        f"Service: {PRODUCT}",
+        "Allow: 204",
+        f"Options-TTL: {ttl_s}",
+        f"Max-Connections: {max_connections}",
+        "X-Include: X-Client-IP, X-Client-Username, X-Authenticated-User",
+    ]
+    if preview_bytes is not None:
+        lines += [f"Preview: {preview_bytes}", "Transfer-Preview: *"]
+    return ("\r\n".join(lines) + "\r\n").encode("ascii")

@@ -1,0 +1,144 @@
+"""What all connections of one front share: services, pipeline, spool, logs, counters, clocks. No socket in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from twisted.python.failure import Failure
+
+from icapd.config.schema import Settings
+from icapd.icap import CodecLimits, RequestHead
+from icapd.net.link import Phase
+from icapd.net.services import Pages, ServiceTable
+from icapd.observe.access import AccessLine, AccessLog
+from icapd.observe.log import EventLog, EventName
+from icapd.observe.metrics import Counters
+from icapd.reactor import Reactor
+from icapd.scan.model import ScanReport
+from icapd.scan.pipeline import Pipeline
+from icapd.scan.spool import Spool
+
+_BROKEN_URLS_MAX = 4096
+_SAFETY_S = 0.25
+
+
+class Gateway:
+    """State: `is_draining` once the front stops; `_broken`, the requests whose transfer was cut off, for a while."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: Settings,
+        services: ServiceTable,
+        pages: Pages,
+        pipeline: Pipeline,
+        spool: Spool,
+        counters: Counters,
+        log: EventLog,
+        access: AccessLog | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        limits, times, delivery = settings.limits, settings.timeouts, settings.delivery
+        self.reactor = reactor
+        self.services = services
+        self.pages = pages
+        self.pipeline = pipeline
+        self.spool = spool
+        self.counters = counters
+        self.log = log
+        self.now = clock
+        self.codec_limits = CodecLimits(
+            head_bytes=limits.head_bytes,
+            header_count=limits.header_count,
+            chunk_line_bytes=limits.chunk_line_bytes,
+            trailer_bytes=limits.trailer_bytes,
+            discard_bytes=limits.discard_bytes,
+        )
+        self.pipelined_bytes = limits.pipelined_bytes
+        self.discard_bytes = limits.discard_bytes
+        self.body_total_s = times.body_total_s
+        self.phase_s = {
+            Phase.IDLE: times.idle_s,
+            Phase.HEAD: times.head_s,
+            Phase.BODY: times.body_idle_s,
+            Phase.JUDGING: times.scan_s + _SAFETY_S,  # the pool ends a scan at scan_s; this is for when it does not
+            Phase.ANSWERING: times.write_idle_s,
+            Phase.DISCARDING: times.drain_s,
+            Phase.LINGERING: times.drain_s,
+        }
+        self.stall_s = delivery.stall_s
+        self.stall_after_bytes = delivery.stall_after_bytes
+        self.is_draining = False
+        self.wall_offset = time.time() - clock()
+        self._broken_url_ttl_s = delivery.broken_url_ttl_s
+        self._broken: OrderedDict[bytes, tuple[float, ScanReport]] = OrderedDict()
+        self._access = access
+        self._prefix = os.urandom(4).hex()
+        self._numbers = itertools.count(1)
+
+    def new_identifier(self) -> str:
+        """A transaction's name: unique over restarts and processes."""
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+    def tick(self) -> None:
+        """Several times a second: hands the access lines on, and follows the wall clock."""
+        self.wall_offset = time.time() - self.now()
+        if self._access is not None:
+            self._access.flush()
+
+    def record(self, line: AccessLine, report: ScanReport | None) -> None:
+        """Counts and logs a finished transaction."""
+        counters = self.counters
+        counters.add(
+            "icapd_transactions_total", (line.service, line.method, str(line.status), line.verdict, line.action)
+        )
+        counters.observe("icapd_transaction_seconds", (line.service,), line.total_ms / 1000)
+        if line.body_bytes:
+            counters.add("icapd_body_bytes_total", (), line.body_bytes)
+        if report is not None:
+            for finding in report.findings:
+                counters.add("icapd_findings_total", (finding.kind,))
+        if self._access is not None:
+            self._access.add(line)
+
+    def internal_error(self, failure: Failure) -> None:
+        """An error of ours: counted, and logged with its place."""
+        self.counters.add("icapd_internal_errors_total")
+        self.log.event(
+            EventName.INTERNAL_ERROR, error=failure.getErrorMessage(), traceback=failure.getTraceback()[-1500:]
+        )
+
+    # A retry of a broken transfer gets the page that its first try could not show
+
+    def remember_broken(self, head: RequestHead, report: ScanReport | None) -> None:
+        """Notes that this request's answer was cut off because of `report`."""
+        if self._broken_url_ttl_s <= 0 or report is None or not head.http_request:
+            return
+        key = _request_key(head)
+        self._broken.pop(key, None)
+        self._broken[key] = (self.now() + self._broken_url_ttl_s, report)
+        if len(self._broken) > _BROKEN_URLS_MAX:
+            self._broken.popitem(last=False)
+
+    def recall_broken(self, head: RequestHead) -> ScanReport | None:
+        """The report that cut the same request's answer off a moment ago."""
+        if not self._broken or head.method != "RESPMOD":
+            return None
+        key = _request_key(head)
+        found = self._broken.get(key)
+        if found is None:
+            return None
+        expires_at, report = found
+        if expires_at <= self.now():
+            del self._broken[key]
+            return None
+        return report
+
+
+def _request_key(head: RequestHead) -> bytes:
+    """The request line with its host: the same resource, query and all."""
+    return head.http_request.partition(b"\r\n")[0]

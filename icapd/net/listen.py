@@ -1,0 +1,70 @@
+"""Accepts clients: who may connect, how many, and the sweep that ends what takes too long."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+
+from icapd.net.protocol import IcapProtocol
+from icapd.observe.log import EventName
+
+if TYPE_CHECKING:
+    from icapd.net.gateway import Gateway
+
+LOCAL = "unix"
+
+
+class IcapFactory(Factory):
+    """State: `connections`, the open ones, in no order."""
+
+    noisy = False
+
+    def __init__(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
+        self._gateway = gateway
+        self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in allow_clients)
+        self._max_connections = max_connections
+        self._may_connect = lru_cache(maxsize=4096)(self._is_allowed)
+        self.connections: set[IcapProtocol] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> IcapProtocol | None:
+        """A protocol for one more client; None closes the connection at once."""
+        peer = getattr(addr, "host", None) or LOCAL
+        counters = self._gateway.counters
+        if peer != LOCAL and not self._may_connect(peer):
+            counters.add("icapd_connections_refused_total", ("address",))
+            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason="not in server.allow_clients")
+            return None
+        if len(self.connections) >= self._max_connections:
+            counters.add("icapd_connections_refused_total", ("max_connections",))
+            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason="server.max_connections")
+            return None
+        counters.add("icapd_connections_total")
+        protocol = IcapProtocol(self._gateway, peer, self.connections)
+        self.connections.add(protocol)
+        return protocol
+
+    def _is_allowed(self, peer: str) -> bool:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._networks)
+
+    def sweep(self) -> None:
+        """Ends the phases that are past their time."""
+        now = self._gateway.now()
+        for protocol in [protocol for protocol in self.connections if protocol.deadline <= now]:
+            protocol.timed_out()
+
+    def drain(self) -> None:
+        """Idle connections end now, busy ones after their answer."""
+        self._gateway.is_draining = True
+        for protocol in list(self.connections):
+            protocol.close_when_idle()
+
+    def cut_off(self) -> None:
+        """Ends what is still open."""
+        for protocol in list(self.connections):
+            protocol.break_off()

@@ -1,0 +1,98 @@
+"""The services clients ask for: path to policy, engines, limits and constant replies. Made once; swapped whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from icapd.config.schema import Service, Settings
+from icapd.icap import Reply
+from icapd.net.answers import options_fields
+from icapd.policy.decide import Policy
+from icapd.policy.page import BlockPage
+from icapd.scan.pipeline import Judging
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """One service, ready to serve."""
+
+    name: str
+    methods: frozenset[str]
+    scans: bool
+    policy: Policy
+    judging: Judging
+    istag: bytes
+    max_body_bytes: int
+    drips: bool
+    options: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Block pages by template name; None is the configured one."""
+
+    by_name: Mapping[str | None, BlockPage]
+    contact: str
+
+    def page(self, name: str | None) -> BlockPage:
+        return self.by_name.get(name) or self.by_name[None]
+
+
+class ServiceTable:
+    """Looks services up by path; aliases are further paths of the same entry."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policies: Mapping[str, Policy],
+        ruleset: str,
+        required: Mapping[str, bool],
+        istag: bytes,
+    ) -> None:
+        self._by_path: dict[str, ServiceEntry] = {}
+        self.istag = istag
+        for service in settings.service:
+            entry = _entry(service, settings, policies, ruleset, required, istag)
+            for path in (service.path, *service.aliases):
+                self._by_path[path] = entry
+
+    def find(self, path: str) -> ServiceEntry | None:
+        return self._by_path.get(path)
+
+
+def _entry(
+    service: Service,
+    settings: Settings,
+    policies: Mapping[str, Policy],
+    ruleset: str,
+    required: Mapping[str, bool],
+    istag: bytes,
+) -> ServiceEntry:
+    body_bytes = settings.limits.body_bytes
+    drips = settings.delivery.drip_on_stall if service.drip_on_stall is None else service.drip_on_stall
+    fields = options_fields(
+        tuple(service.methods), service.preview_bytes, service.options_ttl_s, settings.server.max_connections
+    )
+    return ServiceEntry(
+        name=service.path,
+        methods=frozenset(service.methods),
+        scans=service.scan,
+        policy=policies[service.policy or settings.server.policy],
+        judging=_judging(service, ruleset, required),
+        istag=istag,
+        max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
+        drips=drips and "RESPMOD" in service.methods,
+        options=Reply(200, istag, fields),
+    )
+
+
+def _judging(service: Service, ruleset: str, required: Mapping[str, bool]) -> Judging:
+    """A service with fewer engines judges by another ruleset, so that it never takes a fuller one's verdicts."""
+    chosen = None if service.engines is None else tuple(sorted(service.engines))
+    needed = frozenset(name for name, is_required in required.items() if is_required)
+    if chosen is None:
+        return Judging(ruleset, None, needed)
+    digest = hashlib.blake2b("\n".join((ruleset, *chosen)).encode(), digest_size=14).hexdigest()
+    return Judging(digest, chosen, needed & frozenset(chosen))

@@ -1,0 +1,462 @@
+"""One request from its head to its access line. New for each request; nothing outlives it.
+
+It takes the codec's events from its connection, spools the body, asks policy early, has the body judged, and gives
+the answer that policy names, whatever happened on the way.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from icapd.errors import BodyTooLarge, SpoolError
+from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
+from icapd.icap.http import content_coding, content_length, media_type, read_request, read_status
+from icapd.net.answers import block_reply, verdict_fields
+from icapd.net.echo import Echo
+from icapd.net.link import Link, Phase
+from icapd.observe.access import AccessLine
+from icapd.observe.log import EventName
+from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.page import PageFacts
+from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
+from icapd.scan.pipeline import Judging, Source, in_context, refusal
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from icapd.net.gateway import Gateway
+    from icapd.net.services import ServiceEntry
+    from icapd.reactor import DelayedCall
+    from icapd.scan.spool import Body
+
+_NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
+_NO_BODY = ScanReport(Verdict.CLEAN, identity=Identity("application/x-empty", "empty"))
+_SERVICE_DOES_NOT_SCAN = Decision(Action.ALLOW, "service-does-not-scan")
+_PENDING_FIELDS = b"X-Response-Info: PENDING\r\n"
+
+
+class _Stage(enum.IntEnum):
+    """Where a transaction stands."""
+
+    SPOOLING = 0  # the body comes in and is kept
+    DROPPING = 1  # the answer is known to be 204; the body comes in and is dropped
+    PASSING = 2  # the body goes back as it comes
+    JUDGING = 3  # the body is whole; a report is being made
+    ANSWERING = 4  # the reply goes out
+    DONE = 5
+
+
+_SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = _Stage
+
+
+class Transaction:
+    """State: `_stage`; `_decision` and `_report` once policy has spoken; `_echo` while a body streams back."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_decision",
+        "_echo",
+        "_error",
+        "_facts",
+        "_gateway",
+        "_head",
+        "_http",
+        "_judged_at",
+        "_judging",
+        "_link",
+        "_report",
+        "_service",
+        "_source",
+        "_stage",
+        "_stall",
+        "_started",
+        "_status",
+        "_trailers",
+        "identifier",
+    )
+
+    def __init__(
+        self, gateway: Gateway, link: Link, head: RequestHead, service: ServiceEntry, started: float
+    ) -> None:
+        self._gateway = gateway
+        self._link = link
+        self._head = head
+        self._service = service
+        self._started = started
+        self._stage = _SPOOLING
+        self._http = read_request(head.http_request)
+        self._body: Body | None = None
+        self._body_bytes = 0
+        self._decision: Decision | None = None
+        self._report: ScanReport | None = None
+        self._facts: Facts | None = None
+        self._source = Source.NONE
+        self._echo: Echo | None = None
+        self._judging: Deferred[None] | None = None
+        self._judged_at = 0.0
+        self._stall: DelayedCall | None = None
+        self._status = 0
+        self._trailers = b""
+        self._error = ""
+        self.identifier = gateway.new_identifier()
+
+    # What the connection reports
+
+    def begin(self) -> None:
+        """The head is in: decides what can be decided now."""
+        head, service = self._head, self._service
+        decision: Decision | None
+        if not service.scans:
+            decision = _SERVICE_DOES_NOT_SCAN
+        else:
+            decision = service.policy.early(self.facts)
+            report = self._gateway.recall_broken(head) if decision is None else None
+            if report is not None:
+                self.facts.report = self._report = report
+                decision = service.policy.decide(self.facts)
+        if decision is None:
+            if head.has_body:
+                self._body = self._gateway.spool.open(service.max_body_bytes)
+            else:
+                self._conclude(_NO_BODY)
+            return
+        self._decision = decision
+        if self._report is None:
+            self._report = _NOT_SCANNED
+        if not head.has_body:
+            self._answer()
+        elif head.preview_bytes is not None:
+            self._stage = _DROPPING
+        elif decision.action is Action.BLOCK:
+            self._answer()
+        else:
+            self._let_pass()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._body_bytes += len(data)
+        if self._stage is _PASSING:
+            if self._echo is not None:
+                self._echo.feed(data)
+            return
+        body = self._body
+        if self._stage is not _SPOOLING or body is None:
+            return
+        unsaved = data
+        try:
+            body.append(data)
+            unsaved = b""
+            if body.size_bytes + self._link.codec.chunk_bytes_left > self._service.max_body_bytes:
+                raise BodyTooLarge("max_body_bytes")
+        except SpoolError as error:
+            self._refuse(error, unsaved)
+            return
+        if self._service.drips and self._body_bytes >= self._gateway.stall_after_bytes:
+            self._await_stall()
+
+    def on_preview_end(self) -> None:
+        """The preview is in, and there is more."""
+        if self._stage is _SPOOLING:
+            self._link.send(CONTINUE)
+        elif self._stage is _DROPPING:
+            self._answer()
+
+    def on_end(self, trailers: bytes) -> None:
+        """The request is whole."""
+        self._trailers = trailers
+        self._end_stall()
+        if self._stage is _SPOOLING:
+            self._judge()
+        elif self._stage is _DROPPING:
+            self._answer()
+        elif self._stage is _PASSING and self._echo is not None:
+            self._echo.finish(trailers)
+
+    def on_deadline(self) -> None:
+        """The time for a report is over, whoever should have kept it."""
+        if self._stage is _JUDGING:
+            self._cancel()
+            self._conclude(refusal(Verdict.ERROR, FindingKind.TIMEOUT, "scan-timed-out", self._body_bytes))
+
+    def on_broken(self, status: int, error: str) -> None:
+        """The connection cannot go on: the client broke the protocol, fell silent or went away."""
+        if self._stage is not _DONE:
+            self._status = self._status or status
+            self._error = error
+            self.finish()
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a part of the answer is already out."""
+        return self._echo is not None
+
+    # From the body to the answer
+
+    @property
+    def facts(self) -> Facts:
+        """The transaction as policy sees it."""
+        if self._facts is None:
+            head, http = self._head, self._http
+            is_response = head.method == "RESPMOD"
+            inner = head.http_response if is_response else head.http_request
+            self._facts = Facts(
+                method=head.method,
+                service=self._service.name,
+                client=_header_text(head, b"x-client-ip") or self._link.peer,
+                user=_header_text(head, b"x-client-username") or _header_text(head, b"x-authenticated-user"),
+                host=http.host or None,
+                http_method=http.method or None,
+                media_type=media_type(inner) or None,
+                extension=(http.extension or None) if is_response else None,
+                size_bytes=content_length(inner),
+            )
+        return self._facts
+
+    def _judge(self) -> None:
+        body = self._body
+        if body is None or body.size_bytes == 0:
+            self._conclude(_NO_BODY)
+            return
+        inner = self._head.http_response or self._head.http_request
+        judging = self._service.judging
+        key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, content_coding(inner))
+        self._judged_at = self._gateway.now()
+        report = self._gateway.pipeline.recall(key)
+        if report is not None:
+            self._source = Source.MEMORY
+            self._conclude(report)
+            return
+        self._stage = _JUDGING
+        self._link.enter(Phase.JUDGING)
+        self._judging = Deferred.fromCoroutine(self._examine(key, body, judging))
+        self._judging.addErrback(self._on_failure)
+
+    async def _examine(self, key: CacheKey, body: Body, judging: Judging) -> None:
+        examined = await self._gateway.pipeline.examine(key, body, judging)
+        self._judging = None
+        if self._stage is _JUDGING:
+            self._source = examined.source
+            self._conclude(examined.report)
+
+    def _on_failure(self, failure: Failure) -> None:
+        """An error of ours: the client gets what policy says of failures, or the end of the connection."""
+        self._judging = None
+        if self._stage is _DONE or failure.check(CancelledError):
+            return
+        self._gateway.internal_error(failure)
+        if self._stage is _JUDGING:
+            self._conclude(refusal(Verdict.ERROR, FindingKind.FAILED, "internal-error", self._body_bytes))
+        else:
+            self._link.break_off()
+
+    def _conclude(self, report: ScanReport) -> None:
+        """The facts are known: policy decides, and the answer goes out."""
+        facts = self.facts
+        if report.size_bytes:
+            report = in_context(report, facts.media_type or "", facts.extension or "")
+        facts.report = self._report = report
+        self._decision = self._service.policy.decide(facts)
+        self._answer()
+
+    def _refuse(self, error: SpoolError, unsaved: bytes) -> None:
+        """The body cannot be kept, so it cannot be judged: policy says what happens to it."""
+        if isinstance(error, BodyTooLarge):
+            report = refusal(Verdict.UNSCANNABLE, FindingKind.LIMIT, "max_body_bytes", self._body_bytes)
+        else:
+            report = refusal(Verdict.ERROR, FindingKind.OVERLOAD, "spool-full", self._body_bytes)
+        self._gateway.counters.add("icapd_spool_refused_total", (report.findings[0].name,))
+        self._gateway.log.event(EventName.SPOOL_REFUSED, transaction=self.identifier, reason=str(error))
+        self._end_stall()
+        facts = self.facts
+        facts.report = self._report = report
+        self._decision = self._service.policy.decide(facts)
+        if self._decision.action is Action.BLOCK:
+            self._answer()
+        else:
+            self._let_pass(unsaved)
+
+    def _let_pass(self, unsaved: bytes = b"") -> None:
+        """The body may go unjudged: it is dropped where a 204 can stand for it, else it goes back as it comes."""
+        in_preview = self._link.codec.answers_preview
+        if self._echo is None and (in_preview or self._head.allow_204):
+            self._stage = _DROPPING
+            return
+        self._stage = _PASSING
+        if self._body is None:
+            self._body = self._gateway.spool.open(0)
+        if self._echo is None:
+            self._echo = Echo(self._link, self._echo_reply(self._fields()), self._body)
+        self._echo.pass_on()
+        self._echo.feed(unsaved)
+
+    # The answer
+
+    def _fields(self) -> bytes:
+        if self._report is None or self._decision is None:
+            return _PENDING_FIELDS
+        return verdict_fields(self._report, self._decision)
+
+    def _echo_reply(self, fields: bytes, body: bytes | None = None) -> Reply:
+        """The client's own message back; without `body` its body follows in a stream."""
+        head = self._head
+        is_request = head.method == "REQMOD"
+        http_head = head.http_request if is_request else head.http_response
+        return Reply(
+            200,
+            self._service.istag,
+            fields,
+            http_head,
+            http_is_request=is_request,
+            body=STREAM if body is None else body,
+            trailers=self._trailers,
+        )
+
+    def _answer(self) -> None:
+        decision, link = self._decision, self._link
+        if decision is None:
+            return
+        self._stage = _ANSWERING
+        if decision.action is Action.BLOCK:
+            self._block(decision)
+            return
+        if self._echo is not None:
+            link.enter(Phase.ANSWERING)
+            self._echo.finish(self._trailers)
+            return
+        fields = self._fields()
+        if link.codec.may_send_204:
+            self._status = 204
+            link.send(Reply(204, self._service.istag, fields))
+            link.answered()
+            return
+        self._status = 200
+        if not self._head.has_body:
+            reply = self._echo_reply(fields, b"")
+            link.send(Reply(200, reply.istag, fields, reply.http_head, http_is_request=reply.http_is_request))
+        elif self._body is None or self._body.is_in_memory:
+            link.send(self._echo_reply(fields, b"" if self._body is None else self._body.content()))
+        else:
+            link.enter(Phase.ANSWERING)
+            self._echo = Echo(link, self._echo_reply(fields), self._body)
+            self._echo.finish(self._trailers)
+            return
+        link.answered()
+
+    def _block(self, decision: Decision) -> None:
+        gateway, link = self._gateway, self._link
+        if self._echo is not None:
+            gateway.remember_broken(self._head, self._report)
+            gateway.counters.add("icapd_transfers_broken_total")
+            gateway.log.event(EventName.TRANSFER_BROKEN, transaction=self.identifier, url=self._http.url)
+            self._error = "transfer broken after a drip"
+            link.break_off()
+            return
+        self._status = 200
+        page = gateway.pages.page(decision.page).render(self._page_facts(decision))
+        has_http_body = self._http.method != "HEAD"
+        link.send(block_reply(self._service.istag, self._fields(), page, has_http_body=has_http_body))
+        link.answered()
+
+    def _page_facts(self, decision: Decision) -> PageFacts:
+        report = self._report or _NOT_SCANNED
+        return PageFacts(
+            verdict=report.verdict,
+            rule=decision.rule,
+            reason=decision.reason,
+            findings=tuple(finding.name for finding in report.findings),
+            url=self._http.url,
+            host=self._http.host,
+            transaction=self.identifier,
+            contact=self._gateway.pages.contact,
+        )
+
+    # Stalls
+
+    def _await_stall(self) -> None:
+        if self._stall is None:
+            self._stall = self._gateway.reactor.callLater(self._gateway.stall_s, self._on_stall)
+        else:
+            self._stall.reset(self._gateway.stall_s)
+
+    def _on_stall(self) -> None:
+        """The client stopped in mid-body: one byte back wakes Squid before 6.14 (its bug 5352)."""
+        self._stall = None
+        if self._stage is not _SPOOLING or self._body is None:
+            return
+        if self._echo is None:
+            self._status = 200
+            self._echo = Echo(self._link, self._echo_reply(_PENDING_FIELDS), self._body)
+        if self._echo.drip():
+            self._gateway.counters.add("icapd_drips_total")
+            self._await_stall()
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    # The end
+
+    def _cancel(self) -> None:
+        judging, self._judging = self._judging, None
+        if judging is not None:
+            judging.cancel()
+
+    def finish(self) -> None:
+        """Frees what the transaction holds, and counts and logs it."""
+        if self._stage is _DONE:
+            return
+        self._stage = _DONE
+        self._end_stall()
+        self._cancel()
+        dripped = 0
+        if self._echo is not None:
+            dripped = self._echo.dripped_bytes
+            self._echo.abandon()
+        body = self._body
+        sha256 = body.sha256().hex() if body is not None and self._body_bytes == body.size_bytes else ""
+        if body is not None:
+            body.release()
+            self._body = None
+        self._gateway.record(self._access_line(sha256, dripped), self._report)
+
+    def _access_line(self, sha256: str, dripped_bytes: int) -> AccessLine:
+        now = self._gateway.now()
+        head, http, facts = self._head, self._http, self.facts
+        report, decision = self._report, self._decision
+        return AccessLine(
+            time=self._started + self._gateway.wall_offset,
+            id=self.identifier,
+            peer=self._link.peer,
+            client=facts.client or "",
+            user=facts.user or "",
+            service=self._service.name,
+            method=head.method,
+            status=self._status,
+            http_method=http.method,
+            url=http.url,
+            http_status=read_status(head.http_response),
+            media_type=facts.media_type or "",
+            real_type="" if report is None else report.identity.media_type,
+            body_bytes=self._body_bytes,
+            sha256=sha256,
+            verdict="" if report is None else report.verdict,
+            action="" if decision is None else decision.action,
+            rule="" if decision is None else decision.rule,
+            findings=[] if report is None else [finding.name for finding in report.findings],
+            cache=self._source,
+            preview=head.preview_bytes,
+            dripped_bytes=dripped_bytes,
+            scan_ms=round((now - self._judged_at) * 1000, 3) if self._judged_at else 0.0,
+            total_ms=round((now - self._started) * 1000, 3),
+            error=self._error,
+        )
+
+
+def _header_text(head: RequestHead, name: bytes) -> str | None:
+    value = head.field(name)
+    return value[:256].decode("utf-8", "backslashreplace") if value else None

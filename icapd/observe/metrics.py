@@ -1,0 +1,165 @@
+"""What operators count. Each front counts for itself in plain numbers; the supervisor adds them up when scraped.
+
+A counter of a front that died is kept by the supervisor, so that sums never fall.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+Labels = tuple[str, ...]
+Values = dict[str, list[tuple[Labels, float]]]
+"""Metric name to its samples. A histogram's samples have the bucket's bound, or "sum", as their last label."""
+
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BOUNDS = (*(str(bound) for bound in DURATION_BUCKETS_S), "+Inf")
+
+
+class Definition(NamedTuple):
+    """A metric: its kind, its help text, its labels."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    text: str
+    labels: Labels = ()
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "icapd_transactions_total": Definition(
+        "counter", "Finished transactions.", ("service", "method", "status", "verdict", "action")
+    ),
+    "icapd_transaction_seconds": Definition(
+        "histogram", "From the first byte of a request to the last of its answer.", ("service",)
+    ),
+    "icapd_scan_seconds": Definition("histogram", "Time of a scan, with its wait for a scanner.", ("outcome",)),
+    "icapd_findings_total": Definition("counter", "Findings in finished transactions.", ("kind",)),
+    "icapd_body_bytes_total": Definition("counter", "Body bytes received."),
+    "icapd_connections": Definition("gauge", "Open client connections."),
+    "icapd_connections_total": Definition("counter", "Accepted client connections."),
+    "icapd_connections_refused_total": Definition("counter", "Client connections closed at once.", ("reason",)),
+    "icapd_protocol_errors_total": Definition("counter", "Requests that broke the protocol.", ("status",)),
+    "icapd_timeouts_total": Definition("counter", "Client connections ended by a time-out.", ("phase",)),
+    "icapd_abandoned_total": Definition("counter", "Requests the client gave up before the answer."),
+    "icapd_drips_total": Definition("counter", "Body bytes sent before the verdict because the client stalled."),
+    "icapd_transfers_broken_total": Definition("counter", "Answers cut off because a hit came after a drip."),
+    "icapd_cache_lookups_total": Definition("counter", "Verdict cache look-ups.", ("tier", "result")),
+    "icapd_cache_stores_total": Definition("counter", "Verdicts stored, and dropped again.", ("tier", "result")),
+    "icapd_cache_entries": Definition("gauge", "Verdicts remembered.", ("tier",)),
+    "icapd_cache_bytes": Definition("gauge", "Memory of remembered verdicts.", ("tier",)),
+    "icapd_cache_servers_left_alone": Definition("gauge", "memcached servers not asked at the moment."),
+    "icapd_scans_shared_total": Definition("counter", "Transactions that waited for another one's scan."),
+    "icapd_scanners": Definition("gauge", "Scanner processes.", ("state",)),
+    "icapd_scan_queue": Definition("gauge", "Bodies that wait for a scanner."),
+    "icapd_scanner_deaths_total": Definition("counter", "Scanners that crashed or were killed.", ("cause",)),
+    "icapd_spool_bytes": Definition("gauge", "Bodies held.", ("place",)),
+    "icapd_fronts": Definition("gauge", "Front processes that run."),
+    "icapd_front_deaths_total": Definition("counter", "Fronts that ended unasked."),
+    "icapd_ready": Definition("gauge", "1 when every scanner has its rules and nothing drains."),
+    "icapd_build_info": Definition("gauge", "Always 1.", ("version", "ruleset", "istag")),
+    "icapd_spool_refused_total": Definition("counter", "Bodies that could not be kept.", ("reason",)),
+    "icapd_internal_errors_total": Definition("counter", "Errors of icapd itself."),
+    "icapd_access_lines_dropped_total": Definition("counter", "Access lines nobody took in time."),
+}
+
+
+class _Histogram:
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(DURATION_BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+
+class Counters:
+    """The numbers of one process. Adding is a dictionary step; nothing is locked, as one thread counts."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[Labels, float]] = {name: {} for name in DEFINITIONS}
+        self._histograms: dict[str, dict[Labels, _Histogram]] = {
+            name: {} for name, definition in DEFINITIONS.items() if definition.kind == "histogram"
+        }
+
+    def add(self, name: str, labels: Labels = (), amount: float = 1) -> None:
+        """Adds to a counter."""
+        counts = self._counts[name]
+        counts[labels] = counts.get(labels, 0) + amount
+
+    def set(self, name: str, value: float, labels: Labels = ()) -> None:
+        """Sets a gauge, or a counter that is counted elsewhere."""
+        self._counts[name][labels] = value
+
+    def observe(self, name: str, labels: Labels, seconds: float) -> None:
+        """Adds a duration to a histogram."""
+        histograms = self._histograms[name]
+        histogram = histograms.get(labels)
+        if histogram is None:
+            histogram = histograms[labels] = _Histogram()
+        histogram.counts[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
+        histogram.total_s += seconds
+
+    def values(self) -> Values:
+        """All numbers, to be sent to the supervisor."""
+        values: Values = {name: list(counts.items()) for name, counts in self._counts.items() if counts}
+        for name, histograms in self._histograms.items():
+            samples = values.setdefault(name, [])
+            for labels, histogram in histograms.items():
+                samples += [((*labels, bound), n) for bound, n in zip(_BOUNDS, histogram.counts, strict=True)]
+                samples.append(((*labels, "sum"), histogram.total_s))
+        return values
+
+
+def add_up(parts: Iterable[Values]) -> Values:
+    """The sums over several processes, sample by sample."""
+    sums: dict[str, dict[Labels, float]] = {}
+    for part in parts:
+        for name, samples in part.items():
+            into = sums.setdefault(name, {})
+            for labels, value in samples:
+                key = tuple(labels)
+                into[key] = into.get(key, 0) + value
+    return {name: list(samples.items()) for name, samples in sums.items()}
+
+
+def without_gauges(values: Values) -> Values:
+    """What is left of a process that has ended: its counters and histograms."""
+    return {name: samples for name, samples in values.items() if DEFINITIONS[name].kind != "gauge"}
+
+
+class SummedCollector(Collector):
+    """Shows summed values to prometheus-client. `values` is replaced before each scrape."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        for name, definition in DEFINITIONS.items():
+            samples = self.values.get(name, [])
+            if definition.kind == "histogram":
+                yield _histogram(name, definition, samples)
+                continue
+            family = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
+            metric = family(name, definition.text, labels=definition.labels)
+            if not samples and not definition.labels:
+                metric.add_metric((), 0)
+            for labels, value in samples:
+                metric.add_metric(labels, value)
+            yield metric
+
+
+def _histogram(name: str, definition: Definition, samples: list[tuple[Labels, float]]) -> HistogramMetricFamily:
+    metric = HistogramMetricFamily(name, definition.text, labels=definition.labels)
+    series: dict[Labels, dict[str, float]] = {}
+    for labels, value in samples:
+        series.setdefault(tuple(labels[:-1]), {})[labels[-1]] = value
+    for labels, by_bound in series.items():
+        running = 0.0
+        buckets = []
+        for bound in _BOUNDS:
+            running += by_bound.get(bound, 0)
+            buckets.append((bound, running))
+        metric.add_metric(labels, buckets, by_bound.get("sum", 0.0))
+    return metric

@@ -1,0 +1,158 @@
+"""From a finished body to the facts about it: remembered ones, shared ones, or a scan.
+
+The order is: memory (at once), then memcached, then the scan that an identical body has already started, then a scan
+of its own. What a transaction does with the facts is policy's business; nothing here knows a client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from icapd.errors import Overloaded, ScanError, ScanTimedOut
+from icapd.observe.metrics import Counters
+from icapd.scan.merge import merge, with_findings
+from icapd.scan.mismatch import type_mismatch
+from icapd.scan.model import CacheKey, Finding, FindingKind, ScanReport, Severity, Verdict
+from icapd.scan.spool import Body
+from icapd.scan.tree import Examination
+
+
+class Source:
+    """Where a report came from, as the access line names it."""
+
+    MEMORY = "memory"
+    MEMCACHED = "memcached"
+    SHARED = "shared"
+    SCAN = "miss"
+    NONE = "none"
+
+
+class Examined(NamedTuple):
+    """Facts and where they came from."""
+
+    report: ScanReport
+    source: str
+
+
+class Scans(Protocol):
+    """What runs scans: the scanner pool.
+
+    `deadline` is what engines are told, `kill_at` when the scanner is killed; readings of CLOCK_MONOTONIC.
+    """
+
+    def submit(
+        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+    ) -> Deferred[Examination]: ...
+
+
+class Memory(Protocol):
+    """What remembers reports: the verdict cache."""
+
+    @property
+    def is_shared(self) -> bool: ...
+
+    def recall(self, key: CacheKey) -> ScanReport | None: ...
+
+    async def fetch(self, key: CacheKey) -> ScanReport | None: ...
+
+    def remember(self, key: CacheKey, report: ScanReport) -> None: ...
+
+
+class Flights(Protocol):
+    """What lets identical bodies share one scan."""
+
+    def is_under_way(self, key: CacheKey) -> bool: ...
+
+    async def share(
+        self, key: CacheKey, start: Callable[[], Coroutine[Deferred[Any], Any, ScanReport]]
+    ) -> ScanReport: ...
+
+
+class Judging(NamedTuple):
+    """How one service has bodies judged. `ruleset` also stands for the choice of engines."""
+
+    ruleset: str
+    engines: tuple[str, ...] | None
+    required: frozenset[str]
+
+
+class Pipeline:
+    """The stages between a spooled body and its report."""
+
+    def __init__(
+        self,
+        cache: Memory,
+        flights: Flights,
+        scans: Scans,
+        counters: Counters,
+        scan_s: float,
+        scan_grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache = cache
+        self._flights = flights
+        self._scans = scans
+        self._counters = counters
+        self._scan_s = scan_s
+        self._scan_grace_s = min(scan_grace_s, scan_s / 2)
+        self._clock = clock
+
+    def recall(self, key: CacheKey) -> ScanReport | None:
+        """The report this front remembers itself; costs no wait."""
+        return self._cache.recall(key)
+
+    async def examine(self, key: CacheKey, body: Body, judging: Judging) -> Examined:
+        """The report on a body that memory did not know. Never raises a ScanError: that is a report, too.
+
+        The body stays the caller's; a scan that outlives the caller keeps its own reference.
+        """
+        if self._cache.is_shared and (report := await self._cache.fetch(key)) is not None:
+            return Examined(report, Source.MEMCACHED)
+        source = Source.SHARED if self._flights.is_under_way(key) else Source.SCAN
+        report = await self._flights.share(key, lambda: self._scan(key, body, judging))
+        return Examined(report, source)
+
+    async def _scan(self, key: CacheKey, body: Body, judging: Judging) -> ScanReport:
+        started = self._clock()
+        kill_at = started + self._scan_s
+        deadline = kill_at - self._scan_grace_s
+        try:
+            examination = await self._scans.submit(key, judging.engines, body, deadline, kill_at)
+        except ScanError as error:
+            report = failure_report(error, key.size_bytes)
+        else:
+            report = merge(examination, judging.required)
+            self._cache.remember(key, report)
+        self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
+        return report
+
+
+_FAILURES: dict[type[ScanError], tuple[FindingKind, str]] = {
+    Overloaded: (FindingKind.OVERLOAD, "scan-queue-full"),
+    ScanTimedOut: (FindingKind.TIMEOUT, "scan-timed-out"),
+}
+
+
+def failure_report(error: ScanError, size_bytes: int) -> ScanReport:
+    """A scan that ended without a report, as a report that policy can name."""
+    kind, name = _FAILURES.get(type(error), (FindingKind.FAILED, "scanner-lost"))
+    return refusal(Verdict.ERROR, kind, name, size_bytes)
+
+
+def refusal(verdict: Verdict, kind: FindingKind, name: str, size_bytes: int) -> ScanReport:
+    """The report on a body that no engine saw."""
+    finding = Finding(kind, name, "icapd", Severity.MEDIUM)
+    return ScanReport(verdict, (finding,), size_bytes=size_bytes)
+
+
+def in_context(report: ScanReport, declared_type: str, extension: str) -> ScanReport:
+    """The report as seen under a name: adds a finding when the content is not what it was declared to be.
+
+    Made anew for each transaction and never remembered, as the same content may come under another name.
+    """
+    mismatch = type_mismatch(declared_type, extension, report.identity)
+    return report if mismatch is None else with_findings(report, [mismatch])

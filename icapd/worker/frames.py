@@ -1,0 +1,150 @@
+"""The messages between processes, as values and as bytes. Pure: no socket, no clock.
+
+Every message is one packet of a SOCK_SEQPACKET socket pair, so that a message is whole or absent. Bodies travel
+behind a scan task in the same packet, or as a file descriptor beside it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from icapd.errors import Problem
+from icapd.scan.tree import Examination
+
+PACKET_BYTES_MAX = 208 * 1024
+"""What one packet may hold; Linux's default socket buffer (net.core.wmem_default) takes it."""
+
+_HEADER = struct.Struct("!I")
+
+
+class ScanTask(msgspec.Struct, frozen=True, gc=False):
+    """One body to examine.
+
+    `deadline` is a reading of CLOCK_MONOTONIC, which all processes of a machine share. A task carries nothing that is
+    not part of the cache's key: what a scanner says must be true of the content, whoever sends it under what name.
+    """
+
+    number: int
+    size_bytes: int
+    sha256: bytes
+    deadline: float
+    coding: str = ""
+    engines: tuple[str, ...] | None = None
+    """Only these; None = all that are enabled."""
+
+
+class ScanAnswer(msgspec.Struct, frozen=True):
+    """What the scanner made of task `number`."""
+
+    number: int
+    examination: Examination
+
+
+class Spawn(msgspec.Struct, frozen=True, tag=True):
+    """Front to nursery, with the scanner's end of its channel: fork a scanner."""
+
+    slot: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """Nursery to front: the engines are built."""
+
+    elapsed_s: float
+
+
+class BuildFailed(msgspec.Struct, frozen=True, tag=True):
+    """Nursery to front: the engines cannot be built; nothing will be spawned."""
+
+    problems: list[tuple[str, str]]
+
+
+class Spawned(msgspec.Struct, frozen=True, tag=True):
+    """Nursery to front, with the scanner's pidfd."""
+
+    slot: int
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag=True):
+    """Nursery to front: a scanner ended; `signal_number` is 0 for an exit."""
+
+    slot: int
+    pid: int
+    exit_code: int
+    signal_number: int
+
+
+FromNursery = Loaded | BuildFailed | Spawned | Exited
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """Front to supervisor: whether all its scanners have their rules."""
+
+    is_ready: bool
+
+
+class Fatal(msgspec.Struct, frozen=True, tag=True):
+    """Front to supervisor: it cannot start, and a respawn would not help."""
+
+    problems: list[tuple[str, str]]
+
+
+class Metrics(msgspec.Struct, frozen=True, tag=True):
+    """Front to supervisor: the answer to ReadMetrics; `values` as `observe.metrics.Values`."""
+
+    number: int
+    values: dict[str, list[tuple[tuple[str, ...], float]]]
+
+
+FromFront = Ready | Fatal | Metrics
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front: take no new connection, finish what runs, exit within `within_s`."""
+
+    within_s: float
+
+
+class ReadMetrics(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front: send your metrics."""
+
+    number: int
+
+
+ToFront = Drain | ReadMetrics
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_from_front = msgspec.msgpack.Decoder(FromFront).decode
+decode_to_front = msgspec.msgpack.Decoder(ToFront).decode
+decode_from_nursery = msgspec.msgpack.Decoder(FromNursery).decode
+decode_spawn = msgspec.msgpack.Decoder(Spawn).decode
+decode_answer = msgspec.msgpack.Decoder(ScanAnswer).decode
+_decode_task = msgspec.msgpack.Decoder(ScanTask).decode
+
+
+def encode(message: FromFront | ToFront | FromNursery | Spawn | ScanAnswer) -> bytes:
+    """One message as one packet."""
+    return _encode(message)
+
+
+def encode_task(task: ScanTask) -> bytes:
+    """A task's packet up to where its body begins."""
+    head = _encode(task)
+    return _HEADER.pack(len(head)) + head
+
+
+def decode_task(packet: bytes) -> tuple[ScanTask, bytes]:
+    """A task and the body behind it; the body is empty when it comes as a descriptor."""
+    (length,) = _HEADER.unpack_from(packet)
+    end = _HEADER.size + length
+    return _decode_task(packet[_HEADER.size : end]), packet[end:]
+
+
+def pack_problems(problems: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.where, problem.what) for problem in problems]
+
+
+def unpack_problems(packed: list[tuple[str, str]]) -> list[Problem]:
+    return [Problem(where, what) for where, what in packed]

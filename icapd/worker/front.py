@@ -1,0 +1,211 @@
+"""The front: holds client connections. One process, one reactor; it parses ICAP and moves bytes, no body content.
+
+    python -m icapd.worker.front PLACE        (a JSON `Place`)
+
+Here its parts are put together: services, policy, cache, spool, pool of scanners, pipeline, protocol.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from icapd.cache.flight import SingleFlight
+from icapd.cache.tiers import VerdictCache
+from icapd.config.policies import compile_policies
+from icapd.config.schema import Settings
+from icapd.errors import Problem
+from icapd.net.gateway import Gateway
+from icapd.net.listen import IcapFactory
+from icapd.net.services import Pages, ServiceTable
+from icapd.observe.access import AccessLog
+from icapd.observe.lines import LineWriter
+from icapd.observe.log import EventLog, EventName
+from icapd.observe.metrics import Counters
+from icapd.policy.page import BlockPage
+from icapd.reactor import Reactor, install_reactor
+from icapd.scan.pipeline import Pipeline
+from icapd.scan.spool import Spool
+from icapd.worker.channel import PacketChannel
+from icapd.worker.frames import Drain, Fatal, Metrics, ReadMetrics, Ready, decode_to_front, encode, pack_problems
+from icapd.worker.memfd import read_memfd
+from icapd.worker.nursing import NurseryProcess
+from icapd.worker.plan import Place, Plan, decode_place, decode_plan
+from icapd.worker.pool import ScannerPool
+
+_SWEEP_S = 0.25
+_DRAIN_CHECK_S = 0.05
+
+
+class Front:
+    """State: `_is_ready` as last told to the supervisor; `_ports`, closed when draining begins."""
+
+    def __init__(self, reactor: Reactor, place: Place, plan: Plan) -> None:
+        settings = plan.read_settings()
+        self._reactor = reactor
+        self._place = place
+        self._is_ready = False
+        self._counters = Counters()
+        self._events = LineWriter(2)
+        self._access_writer = None if place.access_fd < 0 else LineWriter(place.access_fd)
+        self._log = EventLog(settings.log.level, self._events.write, f"front-{place.index}")
+        self._control = PacketChannel(
+            reactor, socket.socket(fileno=place.control_fd), self._on_packet, self._on_supervisor_lost
+        )
+        self._nursery = NurseryProcess(
+            reactor, place.snapshot_fd, settings.scanners.memory_bytes, self._log, self._on_build_failed
+        )
+        self._pool = ScannerPool(reactor, settings.scanners, place.scanners, self._nursery, self._counters, self._log)
+        self._cache = VerdictCache(settings.cache, plan.secret, reactor, on_state=self._on_memcached_state)
+        self._flights = SingleFlight()
+        self._spool = Spool(settings.spool)
+        self._gateway = self._make_gateway(plan, settings)
+        share = -(-settings.server.max_connections // place.of)
+        self._factory = IcapFactory(self._gateway, settings.server.allow_clients, share)
+        self._ports = [
+            reactor.adoptStreamPort(descriptor, socket.AF_UNIX if is_unix else _family(descriptor), self._factory)
+            for descriptor, is_unix in place.listen
+        ]
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = cast(IReactorTime, reactor)
+
+    def _make_gateway(self, plan: Plan, settings: Settings) -> Gateway:
+        times = settings.timeouts
+        services = ServiceTable(
+            settings, compile_policies(settings), plan.ruleset, plan.required, plan.istag.encode("ascii")
+        )
+        pages = Pages(
+            {name or None: BlockPage(source, name or "pages.block") for name, source in plan.pages.items()},
+            settings.pages.contact,
+        )
+        pipeline = Pipeline(self._cache, self._flights, self._pool, self._counters, times.scan_s, times.scan_grace_s)
+        access = None if self._access_writer is None else AccessLog(self._access_writer.write, settings.log.format)
+        return Gateway(
+            self._reactor, settings, services, pages, pipeline, self._spool, self._counters, self._log, access
+        )
+
+    def start(self) -> None:
+        """Begins to serve; the scanners come up meanwhile."""
+        self._cache.start()
+        self._pool.start()
+        self._sweeper.start(_SWEEP_S, now=False)
+
+    # Towards the supervisor
+
+    def _sweep(self) -> None:
+        self._factory.sweep()
+        self._gateway.tick()
+        is_ready = self._pool.is_ready and not self._gateway.is_draining
+        if is_ready is not self._is_ready:
+            self._is_ready = is_ready
+            self._control.send([encode(Ready(is_ready))])
+
+    def _on_packet(self, packet: bytes, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        message = decode_to_front(packet)
+        if isinstance(message, ReadMetrics):
+            self._set_gauges()
+            self._control.send([encode(Metrics(message.number, self._counters.values()))])
+        elif isinstance(message, Drain):
+            self._drain(message.within_s)
+
+    def _on_supervisor_lost(self) -> None:
+        """Nobody would replace or reload us: finish what runs and go."""
+        self._drain(5.0)
+
+    def _on_build_failed(self, problems: list[Problem]) -> None:
+        for problem in problems:
+            self._log.event(EventName.BUILD_FAILED, where=problem.where, what=problem.what)
+        self._control.send([encode(Fatal(pack_problems(problems)))])
+
+    def _on_memcached_state(self, server: str, in_use: bool) -> None:
+        self._log.event(EventName.MEMCACHED_STATE, server=server, state="in use" if in_use else "left alone")
+
+    def _set_gauges(self) -> None:
+        counters, pool, spool = self._counters, self._pool, self._spool
+        counters.set("icapd_connections", len(self._factory.connections))
+        counters.set("icapd_scanners", pool.running, ("busy",))
+        counters.set("icapd_scanners", pool.alive - pool.running, ("idle",))
+        counters.set("icapd_scan_queue", pool.queued)
+        counters.set("icapd_spool_bytes", spool.memory_bytes, ("memory",))
+        counters.set("icapd_spool_bytes", spool.disk_bytes, ("disk",))
+        counters.set("icapd_scans_shared_total", self._flights.shared)
+        counters.set("icapd_cache_servers_left_alone", self._cache.servers_left_alone)
+        for name, labels, value in self._cache.counters.samples():
+            counters.set(name, value, labels)
+        dropped = 0 if self._access_writer is None else self._access_writer.dropped_lines
+        counters.set("icapd_access_lines_dropped_total", dropped)
+
+    # The end
+
+    def _drain(self, within_s: float) -> None:
+        if self._gateway.is_draining:
+            return
+        for port in self._ports:
+            port.stopListening()
+        self._factory.drain()
+        self._reactor.callLater(within_s, self._cut_off)
+        self._await_drained()
+
+    def _await_drained(self) -> None:
+        self._factory.drain()
+        if self._factory.connections:
+            self._reactor.callLater(_DRAIN_CHECK_S, self._await_drained)
+        else:
+            self._stop()
+
+    def _cut_off(self) -> None:
+        if self._factory.connections:
+            self._log.event(EventName.CUT_OFF, connections=len(self._factory.connections))
+            self._factory.cut_off()
+
+    def _stop(self) -> None:
+        if not self._sweeper.running:
+            return
+        self._sweeper.stop()
+        self._gateway.tick()
+        self._set_gauges()
+        self._control.send([encode(Metrics(0, self._counters.values()))])
+        self._pool.stop()
+        self._cache.stop()
+        if self._access_writer is not None:
+            self._access_writer.close()
+        self._events.close()
+        self._reactor.stop()
+
+
+def _family(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as listener:
+        return listener.family
+
+
+def _leave_signals_to_supervisor() -> None:
+    """It tells us when to end; a terminal's Ctrl-C, or a service manager's SIGTERM to the group, reaches us all."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def main(arguments: list[str]) -> int:
+    place = decode_place(arguments[0])
+    _leave_signals_to_supervisor()
+    reactor = install_reactor()
+    reactor.addSystemEventTrigger("after", "startup", _leave_signals_to_supervisor)  # the reactor takes some itself
+    front = Front(reactor, place, decode_plan(read_memfd(place.plan_fd)))
+    reactor.callWhenRunning(front.start)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    reactor.run(installSignalHandlers=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""The nursery: builds the engines once from a snapshot, then forks scanners that share them copy-on-write.
+
+A killed scanner is replaced by a fork, in milliseconds, however many rules there are. It stays single-threaded, so
+that forking is safe, and never touches a body.
+
+    python -m icapd.worker.nursery CONTROL_FD SNAPSHOT_FD MEMORY_BYTES
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from icapd.errors import ConfigurationError
+from icapd.plugins import build_engines, decode_snapshot
+from icapd.scan.tree import EngineSet
+from icapd.worker import scanner
+from icapd.worker.channel import receive, send
+from icapd.worker.frames import BuildFailed, Exited, Loaded, Spawned, decode_spawn, encode, pack_problems
+from icapd.worker.memfd import read_memfd
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Nursery:
+    """State: `_slots`, the living scanners by process id."""
+
+    def __init__(self, control: socket.socket, engines: EngineSet, memory_bytes: int) -> None:
+        self._control = control
+        self._engines = engines
+        self._memory_bytes = memory_bytes
+        self._slots: dict[int, int] = {}
+        self._woken, waker = socket.socketpair()
+        self._woken.setblocking(False)
+        waker.setblocking(False)
+        self._waker = waker
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serves until the front closes the control channel."""
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(self._woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            if self._woken.fileno() in ready:
+                self._woken.recv(4096)
+                self._reap()
+            if self._control.fileno() in ready and not self._serve_one():
+                return
+
+    def _serve_one(self) -> bool:
+        packet, descriptors = receive(self._control)
+        if not packet:
+            return False
+        end = socket.socket(fileno=descriptors[0])
+        self._fork(decode_spawn(packet).slot, end)
+        return True
+
+    def _fork(self, slot: int, end: socket.socket) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            self._woken.close()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._waker.close()
+            scanner.run(end, self._engines, self._memory_bytes)
+        end.close()
+        self._slots[pid] = slot
+        pidfd = os.pidfd_open(pid)
+        send(self._control, [encode(Spawned(slot, pid))], [pidfd])
+        os.close(pidfd)
+
+    def _reap(self) -> None:
+        while self._slots:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            slot = self._slots.pop(pid)
+            signal_number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+            send(self._control, [encode(Exited(slot, pid, exit_code, signal_number))])
+
+
+def main(arguments: list[str]) -> int:
+    control = socket.socket(fileno=int(arguments[0]))
+    snapshot_descriptor, memory_bytes = int(arguments[1]), int(arguments[2])
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it goes when its front does; scanners inherit this
+    started = time.monotonic()
+    try:
+        engines = build_engines(decode_snapshot(read_memfd(snapshot_descriptor)))
+    except ConfigurationError as error:
+        send(control, [encode(BuildFailed(pack_problems(error.problems)))])
+        return 2
+    os.close(snapshot_descriptor)
+    gc.collect()
+    gc.freeze()
+    send(control, [encode(Loaded(time.monotonic() - started))])
+    try:
+        Nursery(control, engines, memory_bytes).run()
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # the front is gone, and the scanners go with us
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""The front's side of its nursery: starts it, asks it for scanners, starts it again when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from icapd.errors import Problem
+from icapd.observe.log import EventLog, EventName
+from icapd.reactor import Reactor
+from icapd.worker.channel import PacketChannel, packet_pair
+from icapd.worker.frames import (
+    BuildFailed,
+    Exited,
+    Loaded,
+    Spawn,
+    Spawned,
+    decode_from_nursery,
+    encode,
+    unpack_problems,
+)
+from icapd.worker.processes import Child
+
+_BACK_OFF_S = 0.1
+_BACK_OFF_MAX_S = 5.0
+_CONTROL_FD = 3
+_SNAPSHOT_FD = 4
+
+
+class NurseryProcess:
+    """State: `_channel` is None while no nursery runs; `is_loaded` once it can fork scanners."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        snapshot_descriptor: int,
+        scanner_memory_bytes: int,
+        log: EventLog,
+        on_build_failed: Callable[[list[Problem]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._snapshot_descriptor = snapshot_descriptor
+        self._scanner_memory_bytes = scanner_memory_bytes
+        self._log = log
+        self._on_build_failed = on_build_failed
+        self._channel: PacketChannel | None = None
+        self._child: Child | None = None
+        self._is_stopping = False
+        self._next_slot = 0
+        self._deaths = 0
+        self.is_loaded = False
+
+    def listen(
+        self,
+        on_loaded: Callable[[], None],
+        on_spawned: Callable[[Spawned, int], None],
+        on_exited: Callable[[Exited], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """Says who hears of it; `on_spawned` owns the pidfd it is given."""
+        self._on_loaded = on_loaded
+        self._on_spawned = on_spawned
+        self._on_exited = on_exited
+        self._on_lost = on_lost
+
+    def start(self) -> None:
+        if self._is_stopping:
+            return
+        ours, theirs = packet_pair()
+        self._channel = PacketChannel(self._reactor, ours, self._on_packet, self._on_channel_lost)
+        self._child = Child(
+            self._reactor,
+            "icapd.worker.nursery",
+            [str(_CONTROL_FD), str(_SNAPSHOT_FD), str(self._scanner_memory_bytes)],
+            {_CONTROL_FD: theirs.fileno(), _SNAPSHOT_FD: self._snapshot_descriptor},
+            self._on_child_exit,
+        )
+        theirs.close()
+
+    def stop(self) -> None:
+        """The nursery sees the end of its channel and goes; its scanners go with it."""
+        self._is_stopping = True
+        self.is_loaded = False
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def spawn(self, end: socket.socket) -> int | None:
+        """Asks for a scanner that serves `end`. Returns its slot number, None when no nursery can do it."""
+        if self._channel is None or not self.is_loaded:
+            return None
+        self._next_slot += 1
+        sent = self._channel.send([encode(Spawn(self._next_slot))], [end.fileno()])
+        return self._next_slot if sent else None
+
+    def _on_packet(self, packet: bytes, descriptors: list[int]) -> None:
+        message = decode_from_nursery(packet)
+        if isinstance(message, Spawned) and len(descriptors) == 1:
+            self._on_spawned(message, descriptors[0])
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(message, Loaded):
+            self.is_loaded = True
+            self._deaths = 0
+            self._log.event(EventName.RULES_LOADED, elapsed_s=round(message.elapsed_s, 3))
+            self._on_loaded()
+        elif isinstance(message, BuildFailed):
+            self._is_stopping = True
+            self._on_build_failed(unpack_problems(message.problems))
+        elif isinstance(message, Exited):
+            self._on_exited(message)
+
+    def _on_channel_lost(self) -> None:
+        """A nursery without its channel is of no use, dead or not."""
+        self._channel = None
+        self.is_loaded = False
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
+
+    def _on_child_exit(self, exit_code: int, signal_number: int) -> None:
+        self._child = None
+        self.is_loaded = False
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._is_stopping:
+            return
+        self._on_lost()
+        delay_s = min(_BACK_OFF_S * 2**self._deaths, _BACK_OFF_MAX_S)
+        self._deaths += 1
+        self._log.event(EventName.NURSERY_LOST, exit_code=exit_code, signal=signal_number, again_in_s=delay_s)
+        self._reactor.callLater(delay_s, self.start)

@@ -1,0 +1,345 @@
+"""The scanners of one front: queues before them, a nursery that forks them, a deadline that kills them.
+
+Owns which scanner has which task. A job always ends: with an examination, or with a ScanError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import msgspec
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from icapd.config.schema import Scanners
+from icapd.errors import Overloaded, ScanError, ScannerLost, ScanTimedOut, SpoolFull
+from icapd.observe.log import EventLog, EventName
+from icapd.observe.metrics import Counters
+from icapd.reactor import Reactor
+from icapd.scan.model import CacheKey
+from icapd.scan.spool import Body
+from icapd.scan.tree import Examination
+from icapd.worker.channel import PacketChannel, packet_pair
+from icapd.worker.frames import Exited, ScanTask, Spawned, decode_answer, encode_task
+from icapd.worker.nursing import NurseryProcess
+
+_SWEEP_S = 0.05
+_BACK_OFF_S = 0.05
+_BACK_OFF_MAX_S = 5.0
+
+
+class Job:
+    """One task on its way through the pool.
+
+    State: `_deferred` is None once the job has ended or its waiter has gone.
+    """
+
+    __slots__ = ("_deferred", "body", "kill_at", "task")
+
+    def __init__(self, task: ScanTask, body: Body, kill_at: float) -> None:
+        self.task = task
+        self.body = body.retain()
+        self.kill_at = kill_at
+        self._deferred: Deferred[Examination] | None = None
+
+    def wait(self) -> Deferred[Examination]:
+        """The outcome; cancelling it drops a queued job, and leaves a running one to end unheard."""
+        self._deferred = Deferred(self._forget)
+        return self._deferred
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._deferred is not None
+
+    def _forget(self, _: Deferred[Examination]) -> None:
+        self._deferred = None
+
+    def end(self, outcome: Examination | ScanError) -> None:
+        """Gives the outcome to who waits, if anybody still does, and lets the body go."""
+        deferred, self._deferred = self._deferred, None
+        self.body.release()
+        if deferred is None:
+            return
+        if isinstance(outcome, ScanError):
+            deferred.errback(outcome)
+        else:
+            deferred.callback(outcome)
+
+
+class _Scanner:
+    """One scanner as the pool sees it. State: `job` is None while it is idle; `pidfd` comes from the nursery."""
+
+    __slots__ = ("channel", "has_exited", "is_doomed", "job", "pidfd", "slot", "tasks")
+
+    def __init__(self, slot: int, pool: ScannerPool, reactor: Reactor, end: socket.socket) -> None:
+        self.slot = slot
+        self.channel = PacketChannel(reactor, end, partial(pool.on_answer, self), partial(pool.on_channel_lost, self))
+        self.pidfd: int | None = None
+        self.job: Job | None = None
+        self.tasks = 0
+        self.is_doomed = False
+        self.has_exited = False
+
+    def kill(self) -> None:
+        """Ends the process now, or as soon as its pidfd is known."""
+        self.is_doomed = True
+        if self.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """The process is gone."""
+        self.has_exited = True
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+class ScannerPool:
+    """Takes bodies, gives examinations.
+
+    State: `_scanners` that can take work or have it, `_leaving` those that are ending, both by slot number, which is
+    never used twice; one queue for small bodies and one for large ones, each in order of arrival.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: Scanners,
+        count: int,
+        nursery: NurseryProcess,
+        counters: Counters,
+        log: EventLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._count = count
+        self._large_max = max(1, count - 1)
+        self._nursery = nursery
+        self._counters = counters
+        self._log = log
+        self._clock = clock
+        self._scanners: dict[int, _Scanner] = {}
+        self._leaving: dict[int, _Scanner] = {}
+        self._idle: list[_Scanner] = []
+        self._small: deque[Job] = deque()
+        self._large: deque[Job] = deque()
+        self._running_large = 0
+        self._next_number = 0
+        self._early_deaths = 0
+        self._refill_is_due = False
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = cast(IReactorTime, reactor)
+        nursery.listen(self._fill, self._on_spawned, self._on_exited, self._on_nursery_lost)
+
+    # For the front
+
+    def start(self) -> None:
+        self._sweeper.start(_SWEEP_S, now=False)
+        self._nursery.start()
+
+    def stop(self) -> None:
+        """Ends all scanners; what still runs ends as lost."""
+        if self._sweeper.running:
+            self._sweeper.stop()
+        self._nursery.stop()
+        for scanner in list(self._scanners.values()):
+            self._dismiss(scanner, ScannerLost("the server is stopping"))
+        for job in (*self._small, *self._large):
+            job.end(ScannerLost("the server is stopping"))
+        self._small.clear()
+        self._large.clear()
+
+    @property
+    def is_ready(self) -> bool:
+        """Every scanner has its rules."""
+        return len(self._scanners) == self._count and all(s.pidfd is not None for s in self._scanners.values())
+
+    @property
+    def queued(self) -> int:
+        return len(self._small) + len(self._large)
+
+    @property
+    def running(self) -> int:
+        return len(self._scanners) - len(self._idle)
+
+    @property
+    def alive(self) -> int:
+        return len(self._scanners)
+
+    def submit(
+        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+    ) -> Deferred[Examination]:
+        """Has the body examined.
+
+        Raises: through the Deferred, Overloaded at once, ScanTimedOut at `kill_at`, ScannerLost.
+        """
+        if self.queued >= self._settings.queue_tasks:
+            return fail(Overloaded("scanners.queue_tasks are waiting"))
+        self._next_number += 1
+        job = Job(
+            ScanTask(self._next_number, key.size_bytes, key.sha256, deadline, key.coding, engines), body, kill_at
+        )
+        waiting = job.wait()
+        (self._large if self._is_large(job) else self._small).append(job)
+        self._dispatch()
+        return waiting
+
+    # Jobs and scanners
+
+    def _is_large(self, job: Job) -> bool:
+        return job.task.size_bytes >= self._settings.large_bytes
+
+    def _dispatch(self) -> None:
+        while self._idle and (job := self._next_job()) is not None:
+            self._give(self._idle.pop(), job)
+
+    def _next_job(self) -> Job | None:
+        """The oldest job that may run: large ones never take the last scanner that small ones could have."""
+        for queue in (self._small, self._large):
+            while queue and not queue[0].is_wanted:
+                queue.popleft().end(ScannerLost("nobody waits"))
+        small = self._small[0].task.number if self._small else None
+        large = self._large[0].task.number if self._large and self._running_large < self._large_max else None
+        if large is not None and (small is None or large < small):
+            return self._large.popleft()
+        return self._small.popleft() if small is not None else None
+
+    def _give(self, scanner: _Scanner, job: Job) -> None:
+        task, body = job.task, job.body
+        parts: list[bytes] = [encode_task(task)]
+        descriptors: list[int] = []
+        try:
+            if body.is_in_memory and task.size_bytes <= self._settings.inline_bytes:
+                parts.append(body.content())
+            else:
+                descriptors.append(body.descriptor())
+        except SpoolFull as error:
+            self._idle.append(scanner)
+            job.end(Overloaded(str(error)))
+            return
+        scanner.job = job
+        if self._is_large(job):
+            self._running_large += 1
+        scanner.channel.send(parts, descriptors)
+
+    def _take_back(self, scanner: _Scanner) -> Job | None:
+        job, scanner.job = scanner.job, None
+        if job is not None and self._is_large(job):
+            self._running_large -= 1
+        return job
+
+    def on_answer(self, scanner: _Scanner, packet: bytes, descriptors: list[int]) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        try:
+            answer = decode_answer(packet)
+        except msgspec.MsgspecError:
+            answer = None
+        if answer is None or scanner.job is None or answer.number != scanner.job.task.number:
+            self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason="an answer that makes no sense")
+            self._dismiss(scanner, ScannerLost("the scanner gave an answer that makes no sense"))
+            return
+        job = self._take_back(scanner)
+        scanner.tasks += 1
+        self._early_deaths = 0
+        if scanner.tasks >= self._settings.tasks_before_restart:
+            self._dismiss(scanner, None)
+        else:
+            self._idle.append(scanner)
+        self._dispatch()
+        if job is not None:
+            job.end(answer.examination)
+
+    def on_channel_lost(self, scanner: _Scanner) -> None:
+        if scanner.slot not in self._scanners:
+            return
+        if scanner.tasks == 0:
+            self._early_deaths += 1
+        self._counters.add("icapd_scanner_deaths_total", ("crash",))
+        self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason="the process ended")
+        self._dismiss(scanner, ScannerLost("the scanner process died"))
+
+    def _dismiss(self, scanner: _Scanner, reason: ScanError | None) -> None:
+        """Parts with a scanner and has it replaced. With a reason it is killed, and its job ends so."""
+        del self._scanners[scanner.slot]
+        if not scanner.has_exited:
+            self._leaving[scanner.slot] = scanner
+        if scanner in self._idle:
+            self._idle.remove(scanner)
+        scanner.channel.close()
+        if reason is not None:
+            scanner.kill()
+        job = self._take_back(scanner)
+        self._refill()
+        if job is not None and reason is not None:
+            job.end(reason)
+
+    def _sweep(self) -> None:
+        """Ends what is past its deadline: a queued job, or a scanner with its job."""
+        now = self._clock()
+        for queue in (self._small, self._large):
+            while queue and (queue[0].kill_at <= now or not queue[0].is_wanted):
+                queue.popleft().end(ScanTimedOut("no scanner was free in time"))
+        for scanner in list(self._scanners.values()):
+            if scanner.job is not None and scanner.job.kill_at <= now:
+                self._counters.add("icapd_scanner_deaths_total", ("deadline",))
+                self._log.event(EventName.SCANNER_KILLED, slot=scanner.slot, size_bytes=scanner.job.task.size_bytes)
+                self._dismiss(scanner, ScanTimedOut("the scanner was killed at the deadline"))
+
+    # The nursery
+
+    def _refill(self) -> None:
+        """Asks for the scanners that are missing; after early deaths only after a pause that grows."""
+        if self._refill_is_due or not self._nursery.is_loaded:
+            return
+        delay_s = 0.0
+        if self._early_deaths:
+            delay_s = min(_BACK_OFF_S * 2**self._early_deaths, _BACK_OFF_MAX_S)
+        self._refill_is_due = True
+        self._reactor.callLater(delay_s, self._fill)
+
+    def _fill(self) -> None:
+        self._refill_is_due = False
+        while len(self._scanners) < self._count and self._nursery.is_loaded:
+            ours, theirs = packet_pair()
+            slot = self._nursery.spawn(theirs)
+            theirs.close()
+            if slot is None:
+                ours.close()
+                return
+            self._scanners[slot] = scanner = _Scanner(slot, self, self._reactor, ours)
+            self._idle.append(scanner)
+        self._dispatch()
+
+    def _on_spawned(self, message: Spawned, pidfd: int) -> None:
+        scanner = self._scanners.get(message.slot) or self._leaving.get(message.slot)
+        if scanner is None:
+            os.close(pidfd)
+            return
+        scanner.pidfd = pidfd
+        if scanner.is_doomed:
+            scanner.kill()
+
+    def _on_exited(self, message: Exited) -> None:
+        scanner = self._leaving.pop(message.slot, None) or self._scanners.get(message.slot)
+        if scanner is not None:
+            scanner.forget()
+
+    def _on_nursery_lost(self) -> None:
+        """All its scanners die with it; their channels say so one by one."""
+        for scanner in self._leaving.values():
+            scanner.forget()
+        self._leaving.clear()
+        for scanner in self._scanners.values():
+            scanner.forget()

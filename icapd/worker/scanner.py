@@ -1,0 +1,119 @@
+"""The scanner: a forked child that examines one body at a time. Hostile bytes are parsed here and nowhere else.
+
+It refuses to know clients, policy and caches. It may be killed at any moment; nothing is lost with it but its task.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+import resource
+import signal
+import socket
+from typing import NoReturn
+
+import msgspec
+
+from icapd.errors import DeadlineReached
+from icapd.scan.model import Buffer, EngineReport, Finding, Outcome, Sample
+from icapd.scan.tree import EngineSet, Examination, examine
+from icapd.worker.channel import receive
+from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_task, encode
+
+_PR_SET_PDEATHSIG = 1
+_NAME_CHARACTERS_MAX = 200
+_TRAIL_MAX = 16
+
+
+def run(end: socket.socket, engines: EngineSet, memory_bytes: int) -> NoReturn:
+    """Serves tasks until the front closes the channel. Never returns: the process is a fork of the nursery."""
+    exit_code = 1
+    try:
+        _settle(memory_bytes)
+        while _serve_one(end, engines):
+            pass
+        exit_code = 0
+    except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        exit_code = 0
+    finally:
+        os._exit(exit_code)
+
+
+def _settle(memory_bytes: int) -> None:
+    """Ties the scanner's life to its nursery's and bounds its memory."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    limit = _data_bytes() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.disable()
+
+
+def _data_bytes() -> int:
+    """What RLIMIT_DATA already counts at this moment, in bytes."""
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _serve_one(end: socket.socket, engines: EngineSet) -> bool:
+    packet, descriptors = receive(end)
+    if not packet:
+        return False
+    task, inline = decode_task(packet)
+    examination = _examine(task, inline, descriptors, engines)
+    answer = encode(ScanAnswer(task.number, _trimmed(examination)))
+    if len(answer) > PACKET_BYTES_MAX:
+        answer = encode(ScanAnswer(task.number, _failure("the report is too large")))
+    end.send(answer)
+    return True
+
+
+def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: EngineSet) -> Examination:
+    data: Buffer = inline
+    try:
+        if descriptors:
+            data = mmap.mmap(descriptors[0], task.size_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
+        sample = Sample(data, coding=task.coding, _sha256=task.sha256)
+        chosen = engines if task.engines is None else engines.only(task.engines)
+        return examine(sample, chosen, chosen.budget(task.deadline))
+    except (Exception, DeadlineReached) as error:
+        return _failure(f"{type(error).__name__}: {error}"[:_NAME_CHARACTERS_MAX])
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(data, mmap.mmap):
+            _unmap(data)
+        gc.collect(0)
+
+
+def _unmap(data: mmap.mmap) -> None:
+    try:
+        data.close()
+    except BufferError:
+        gc.collect()  # an engine left a view in a cycle; the mapping goes with it
+
+
+def _failure(reason: str) -> Examination:
+    return Examination(reports=(EngineReport("scanner", Outcome.FAILED, reason=reason),))
+
+
+def _trimmed(examination: Examination) -> Examination:
+    """Names of at most so many characters: they come from the body."""
+    reports = tuple(
+        msgspec.structs.replace(report, findings=tuple(_short(finding) for finding in report.findings))
+        for report in examination.reports
+        if report.findings
+    )
+    if not reports:
+        return examination
+    quiet = tuple(report for report in examination.reports if not report.findings)
+    return msgspec.structs.replace(examination, reports=(*quiet, *reports))
+
+
+def _short(finding: Finding) -> Finding:
+    trail = tuple(name[:_NAME_CHARACTERS_MAX] for name in finding.trail[:_TRAIL_MAX])
+    return msgspec.structs.replace(finding, name=finding.name[:_NAME_CHARACTERS_MAX], trail=trail)
