@@ -88,7 +88,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "icapd.scan",
         "icapd.worker",
     ),
-    "icapd.cli": ("icapd", "icapd.errors", "icapd.config", "icapd.plugins", "icapd.service"),
+    "icapd.cli": (
+        "icapd",
+        "icapd.errors",
+        "icapd.config",
+        "icapd.config.address",
+        "icapd.icap",
+        "icapd.plugins",
+        "icapd.service",
+    ),
+    "icapd.__main__": ("icapd.cli",),
 }
 
 ENGINES_MAY_IMPORT = {"icapd.scan.engine_api", "icapd.scan.model"}

@@ -195,7 +195,6 @@ class Connection:
         self._chunks = None
         self._answers_preview = False
         self._discarded_bytes = 0
-        self._head_scanned = 0
 
     def _read_head(self) -> RequestHead | Wait:
         buffer, start = self._buffer, self._position
@@ -204,7 +203,6 @@ class Connection:
         while buffer.startswith(b"\r\n", start):  # an empty line before a request is no request (RFC 9112 §2.2)
             start += 2
             self._position = start
-            self._head_scanned = 0
         end = buffer.find(b"\r\n\r\n", start + self._head_scanned)
         if end < 0:
             known = len(buffer) - start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from icapd.errors import LocalProtocolError
 from icapd.icap import (
     CONTINUE,
     REPLY_END,
@@ -12,21 +11,19 @@ from icapd.icap import (
     BodyData,
     CodecLimits,
     Connection,
-    Message,
     PeerClosed,
     Reply,
     ReplyData,
     Wait,
 )
 from icapd.icap.events import END_OF_MESSAGE, PREVIEW_END
-from tests.icap.feeding import Broke, drain, feed, whole
+from tests.icap.feeding import Broke
 from tests.icap.playbook import HALF_CLOSE, NEXT_CYCLE, Playbook, holds, refused, request, says
 from tests.icap.wire import (
     CONTINUE_WIRE,
     IEOF,
     ISTAG,
     LAST,
-    NO_CONTENT_WIRE,
     OK,
     chunk,
     icap,
@@ -132,6 +129,24 @@ def test_keep_alive_is_no_close() -> None:
         << says(Reply(200, ISTAG), reply_wire(b"200 OK", b"null-body=0"))
         << NEXT_CYCLE
         << Wait.NEED_DATA
+    ).run()
+
+
+def test_a_connection_told_to_end_does_so_after_its_next_reply() -> None:
+    def told_to_end(connection: Connection) -> bool:
+        connection.ends_after_reply = True
+        return not connection.must_close
+
+    (
+        Playbook()
+        >> respmod() + chunk(b"abc") + LAST + icap("OPTIONS")
+        << request("RESPMOD", "/echo")
+        << BodyData(b"abc")
+        << END_OF_MESSAGE
+        << holds(told_to_end)
+        << says(BLOCKED, BLOCKED_LAST_WIRE)
+        << Wait.PAUSED
+        << holds(must_close)
     ).run()
 
 
@@ -301,84 +316,3 @@ def test_a_head_that_never_came_gets_408(begin: bytes) -> None:
         >> icap("OPTIONS")
         << Wait.PAUSED
     ).run()
-
-
-# Steps that are bugs of ours
-
-HEAD = respmod("Preview: 4", "Allow: 204")
-STREAMED = Reply(200, ISTAG, http_head=OK, body=STREAM)
-MISTAKES: list[tuple[str, bytes, list[Message], Message]] = [
-    ("100 before a request", b"", [], CONTINUE),
-    ("100 without a preview", respmod() + chunk(b"a"), [], CONTINUE),
-    ("100 before the preview's end", HEAD + chunk(b"a"), [], CONTINUE),
-    ("100 twice", HEAD + LAST, [CONTINUE], CONTINUE),
-    ("100 after ieof", HEAD + IEOF, [], CONTINUE),
-    ("100 to null-body", respmod("Preview: 0", body="null-body"), [], CONTINUE),
-    ("100 after the reply", HEAD + LAST, [BLOCKED], CONTINUE),
-    ("100 inside the reply", HEAD + LAST, [STREAMED], CONTINUE),
-    ("204 without permission", respmod() + LAST, [], Reply(204, ISTAG)),
-    ("204 with an HTTP head", HEAD + IEOF, [], Reply(204, ISTAG, http_head=OK)),
-    ("204 with a body", HEAD + IEOF, [], Reply(204, ISTAG, body=b"")),
-    ("204 that streams", HEAD + IEOF, [], Reply(204, ISTAG, body=STREAM)),
-    ("a request in a RESPMOD reply", HEAD + IEOF, [], Reply(200, ISTAG, http_head=OK, http_is_request=True)),
-    ("200 before a request", b"", [Reply(408, ISTAG)], BLOCKED),
-    ("reply twice", HEAD + IEOF, [BLOCKED], BLOCKED),
-    ("reply inside a reply", HEAD + IEOF, [STREAMED], BLOCKED),
-    ("data before a reply", HEAD + IEOF, [], ReplyData(b"x")),
-    ("end before a reply", HEAD + IEOF, [], REPLY_END),
-    ("data after a whole reply", HEAD + IEOF, [BLOCKED], ReplyData(b"x")),
-    ("data after the end", HEAD + IEOF, [STREAMED, REPLY_END], ReplyData(b"x")),
-    ("end twice", HEAD + IEOF, [STREAMED, REPLY_END], REPLY_END),
-]
-
-
-@pytest.mark.parametrize(
-    ("data", "before", "mistake"), [row[1:] for row in MISTAKES], ids=[row[0] for row in MISTAKES]
-)
-def test_impossible_steps_are_local_errors(data: bytes, before: list[Message], mistake: Message) -> None:
-    connection = Connection(CodecLimits())
-    feed(connection, data, whole)
-    for message in before:
-        connection.send(message)
-    sides = connection.client, connection.server
-    with pytest.raises(LocalProtocolError):
-        connection.send(mistake)
-    assert (connection.client, connection.server) == sides
-
-
-@pytest.mark.parametrize(
-    ("data", "before"),
-    [
-        (b"", []),
-        (HEAD + IEOF, []),
-        (HEAD + IEOF, [STREAMED]),
-        (HEAD, [BLOCKED]),
-        (respmod("Connection: close") + LAST, [BLOCKED]),
-        (b"nonsense\r\n\r\n", [Reply(400, ISTAG)]),
-    ],
-    ids=["no request", "no reply", "reply unfinished", "request unfinished", "last reply", "broken"],
-)
-def test_the_next_cycle_cannot_begin_too_early(data: bytes, before: list[Message]) -> None:
-    connection = Connection(CodecLimits())
-    feed(connection, data, whole)
-    for message in before:
-        connection.send(message)
-    drain(connection)
-    with pytest.raises(LocalProtocolError):
-        connection.start_next_cycle()
-
-
-@pytest.mark.parametrize(
-    ("rest", "left"),
-    [(b"", 0), (b"5", 0), (b"5\r\n", 5), (b"5\r\nab", 3), (b"5\r\nabcde", 0), (b"5\r\nabcde\r\n", 0)],
-)
-def test_announced_bytes_of_a_chunk_are_counted_down(rest: bytes, left: int) -> None:
-    connection = Connection(CodecLimits())
-    feed(connection, respmod() + rest, whole)
-    assert connection.chunk_bytes_left == left
-
-
-def test_no_content_reply_is_bare() -> None:
-    connection = Connection(CodecLimits())
-    feed(connection, HEAD + IEOF, whole)
-    assert b"".join(connection.send(Reply(204, ISTAG))) == NO_CONTENT_WIRE
