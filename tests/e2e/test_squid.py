@@ -96,16 +96,16 @@ def test_not_found_passes_with_its_page(squid: Squid, origin: Origin) -> None:
 
 
 def test_infected_download_becomes_the_block_page(icapd: Icapd, squid: Squid, origin: Origin) -> None:
-    url = origin.serve("/eicar.com", Page(EICAR))
-    lines_before = len(icapd.access_lines())
+    body = EICAR + b"\n"  # still the test file, and with a digest that no other test's body has
+    url = origin.serve("/eicar.com", Page(body))
 
     answer = fetch(squid.port, url)
 
     assert is_block_page(answer)
     assert EICAR not in answer.body
-    respmod = [line for line in icapd.access_lines(lines_before + 2)[lines_before:] if line["method"] == "RESPMOD"]
-    assert [(line["verdict"], line["action"]) for line in respmod] == [("MALICIOUS", "block")]
-    assert respmod[0]["id"].encode() in answer.body
+    [line] = icapd.access_lines(1, sha256=hashlib.sha256(body).hexdigest())
+    assert (line["method"], line["verdict"], line["action"]) == ("RESPMOD", "MALICIOUS", "block")
+    assert line["id"].encode() in answer.body
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])

@@ -114,15 +114,16 @@ class Icapd:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def access_lines(self, count: int = 0) -> list[dict[str, Any]]:
-        """The access log so far, once it has at least this many lines."""
+    def access_lines(self, count: int = 0, **fields: object) -> list[dict[str, Any]]:
+        """The access lines so far that have these fields, once there are at least `count` of them."""
 
-        def complete_lines() -> list[str]:
+        def found() -> list[dict[str, Any]]:
             text = self.access_log.read_text() if self.access_log.exists() else ""
-            return text[: text.rfind("\n") + 1].splitlines()
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+            return [line for line in lines if fields.items() <= line.items()]
 
-        wait_until(lambda: len(complete_lines()) >= count, f"{count} access lines")
-        return [json.loads(line) for line in complete_lines()]
+        wait_until(lambda: len(found()) >= count, f"{count} access lines with {fields}")
+        return found()
 
     def logs(self) -> str:
         """Its standard error and access log, the last of each: what a failing test shows."""
