@@ -72,7 +72,8 @@ class LeanEPollReactor(EPollReactor):
             events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
         except InterruptedError:
             return
-        selectables, act = self._selectables, self._doReadOrWrite
+        selectables = self._selectables
+        act: Callable[..., object] = self._doReadOrWrite
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if selectable is not None:

@@ -34,6 +34,7 @@ from icapd.icap.events import (
     Wait,
 )
 from icapd.icap.head import (
+    HeaderLines,
     check_fields,
     list_tokens,
     parse_number,
@@ -46,7 +47,6 @@ from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_r
 
 METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
 _HARMLESS_CODINGS = (None, b"chunked", b"identity")
-_NO_TOKENS: frozenset[bytes] = frozenset()
 
 # Members bound once: reading one from its class costs several times a dictionary look-up.
 _IDLE, _PREVIEW, _DONE, _BROKEN = ClientState.IDLE, ClientState.PREVIEW, ClientState.DONE, ClientState.BROKEN
@@ -219,31 +219,32 @@ class Connection:
         method = method_bytes.decode("ascii")
         if method not in METHODS:
             raise PeerProtocolError(f"unknown method {method}", status_hint=501)
-        fields = head[line_bytes:]
-        check_fields(fields, self._limits.header_count)
-        steering = steering_fields(head)
+        check_fields(head[line_bytes:], self._limits.header_count)
+        lowered = head.lower()
+        steering = steering_fields(lowered)
         encapsulated = NOTHING
-        if steering.encapsulated is not None:
-            encapsulated = parse_encapsulated(steering.encapsulated, method)
-        if steering.transfer_encoding not in _HARMLESS_CODINGS:
+        if (value := steering.get(b"encapsulated")) is not None:
+            encapsulated = parse_encapsulated(value, method)
+        if steering.get(b"transfer-encoding") not in _HARMLESS_CODINGS:
             # ICAP has no transfer codings of its own (RFC 3507 §4.3.1); Nextcloud says `chunked`, which is harmless.
             raise PeerProtocolError("Transfer-Encoding in an ICAP head")
         sections = self._read_sections(encapsulated, body_start)
         if sections is None:
             return _NEED_DATA
-        allow = _NO_TOKENS if steering.allow is None else list_tokens(steering.allow)
+        preview = steering.get(b"preview")
+        allow = list_tokens(steering.get(b"allow", b""))
         request = RequestHead(
             method=method,
             path=service_path(target),
-            fields=fields,
+            lines=HeaderLines(head, lowered),
             encapsulated=encapsulated,
             http_request=sections[0],
             http_response=sections[1],
-            preview_bytes=None if steering.preview is None else parse_number(steering.preview, "Preview"),
+            preview_bytes=None if preview is None else parse_number(preview, "Preview"),
             allow_204=b"204" in allow,
             allow_206=b"206" in allow,
             allow_trailers=b"trailers" in allow,
-            wants_close=steering.connection is not None and b"close" in list_tokens(steering.connection),
+            wants_close=b"close" in list_tokens(steering.get(b"connection", b"")),
         )
         self._accept(request)
         return request

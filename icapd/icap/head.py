@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from icapd.errors import PeerProtocolError
 
@@ -22,8 +21,10 @@ _NUMBER = re.compile(rb"[0-9]{1,15}")
 _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
-_FRAMING = (b"\nencapsulated:", b"\npreview:", b"\ntransfer-encoding:")
-_LISTS = (b"\nallow:", b"\nconnection:")
+_STEERING = re.compile(
+    rb"\n(encapsulated|preview|transfer-encoding|allow|connection):[ \t]*+([^\r\n]*+(?:\r\n[\t ][^\r\n]*+)*+)"
+)
+_LISTS = (b"allow", b"connection")
 
 
 def check_fields(block: bytes, count_limit: int) -> None:
@@ -69,55 +70,22 @@ def service_path(target: bytes) -> str:
     return (match.group(1) or b"/").decode("ascii")
 
 
-class Steering(NamedTuple):
-    """The values of the headers that frame a message, in lower case; None when absent."""
+def steering_fields(lowered: bytes) -> dict[bytes, bytes]:
+    """The headers that frame a message, by name, from a checked head in lower case with its request line.
 
-    encapsulated: bytes | None
-    preview: bytes | None
-    transfer_encoding: bytes | None
-    allow: bytes | None
-    connection: bytes | None
-
-
-def steering_fields(head: bytes) -> Steering:
-    """Reads the steering headers of a checked head; the request line may stand before them.
+    Several lines of a list header are one comma list (RFC 9110 §5.3).
 
     Raises: PeerProtocolError when one that may stand once stands twice.
     """
-    lines = head.lower()
-    framing = [_only_value(lines, key) for key in _FRAMING]
-    return Steering(
-        framing[0], framing[1], framing[2], _joined_value(lines, _LISTS[0]), _joined_value(lines, _LISTS[1])
-    )
-
-
-def _value_at(lines: bytes, start: int) -> bytes:
-    end = lines.find(b"\r\n", start)
-    while lines[end + 2 : end + 3] in (b" ", b"\t"):
-        end = lines.find(b"\r\n", end + 2)
-    return unfold(lines[start:end])
-
-
-def _only_value(lines: bytes, key: bytes) -> bytes | None:
-    found = lines.find(key)
-    if found < 0:
-        return None
-    start = found + len(key)
-    if lines.find(key, start) >= 0:
-        raise PeerProtocolError(f"{key[1:-1].decode()} stands twice")
-    return _value_at(lines, start)
-
-
-def _joined_value(lines: bytes, key: bytes) -> bytes | None:
-    """Several header lines of one name are one comma list (RFC 9110 §5.3)."""
-    value = None
-    found = lines.find(key)
-    while found >= 0:
-        start = found + len(key)
-        one = _value_at(lines, start)
-        value = one if value is None else value + b"," + one
-        found = lines.find(key, start)
-    return value
+    found: dict[bytes, bytes] = {}
+    for name, raw in _STEERING.findall(lowered):
+        value = unfold(raw)
+        if name in found:
+            if name not in _LISTS:
+                raise PeerProtocolError(f"{name.decode()} stands twice")
+            value = found[name] + b"," + value
+        found[name] = value
+    return found
 
 
 def parse_number(value: bytes, what: str) -> int:
@@ -139,12 +107,50 @@ def _tokens(value: bytes) -> frozenset[bytes]:
 _cached_tokens = lru_cache(maxsize=256)(_tokens)
 
 
-@lru_cache(maxsize=256)
-def _field_pattern(name: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:^|\n)%b:([^\r\n]*(?:\r\n[\t ][^\r\n]*)*)" % re.escape(name), re.IGNORECASE)
+class HeaderLines:
+    """A head whose values are looked up when asked for. The first line, a request or status line, is never a field.
 
+    State: `_lowered`, made at the first look-up, or given by who has it already.
+    """
 
-def field_value(block: bytes, name: bytes) -> bytes | None:
-    """The first value of header `name` (lower case) in a block of header lines, unfolded; None when absent."""
-    match = _field_pattern(name).search(block)
-    return None if match is None else unfold(match.group(1))
+    __slots__ = ("_lowered", "raw")
+
+    def __init__(self, raw: bytes, lowered: bytes | None = None) -> None:
+        self.raw = raw
+        self._lowered = lowered
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HeaderLines) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.raw!r})"
+
+    def value(self, name: bytes) -> bytes | None:
+        """The first value of header `name` (lower case), unfolded and stripped; None when absent."""
+        found, lowered = self._find(name, 0)
+        return None if found < 0 else self._value_at(found + len(name) + 2, lowered)
+
+    def joined(self, name: bytes) -> bytes | None:
+        """All values of a list header as one comma list (RFC 9110 §5.3); None when absent."""
+        values = []
+        found, lowered = self._find(name, 0)
+        while found >= 0:
+            start = found + len(name) + 2
+            values.append(self._value_at(start, lowered))
+            found, lowered = self._find(name, start)
+        return b",".join(values) if values else None
+
+    def _find(self, name: bytes, start: int) -> tuple[int, bytes]:
+        lowered = self._lowered
+        if lowered is None:
+            lowered = self._lowered = self.raw.lower()
+        return lowered.find(b"\n%b:" % name, start), lowered
+
+    def _value_at(self, start: int, lowered: bytes) -> bytes:
+        end = lowered.find(b"\r\n", start)
+        while end >= 0 and lowered[end + 2 : end + 3] in (b" ", b"\t"):
+            end = lowered.find(b"\r\n", end + 2)
+        return unfold(self.raw[start:end] if end >= 0 else self.raw[start:])

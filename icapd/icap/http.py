@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
-from icapd.icap.head import field_value
+from icapd.icap.head import HeaderLines
 
 _REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-~\x80-\xff]+)(?: HTTP/[0-9.]{1,4})?[ \t]*\r\n")
 _STATUS_LINE = re.compile(rb"(?:HTTP/[0-9.]{1,4}|ICY) ([0-9]{3})(?:[ \t]|\r)")
@@ -65,7 +65,7 @@ def read_request(head: bytes) -> HttpRequest:
     url = _URL.match(target)
     if url is None or target.startswith(b"/") or target == b"*":
         path = target.partition(b"?")[0].partition(b"#")[0] if target != b"*" else b""
-        return HttpRequest(_text(method), "", _host(field_value(head, b"host") or b""), _text(path))
+        return HttpRequest(_text(method), "", _host(HeaderLines(head).value(b"host") or b""), _text(path))
     scheme, _, authority, path = url.groups()
     return HttpRequest(_text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/")
 
@@ -93,20 +93,26 @@ def _media_type(value: bytes) -> str:
     return _text(value.partition(b";")[0].strip(b" \t")).lower()
 
 
-def media_type(head: bytes) -> str:
-    """The declared media type, lower case, without parameters; empty when none is declared."""
-    value = field_value(head, b"content-type")
-    return "" if value is None else _media_type(value[:_TEXT_MAX])
+class HttpHead(HeaderLines):
+    """What an encapsulated HTTP head claims about its body."""
 
+    __slots__ = ()
 
-def content_coding(head: bytes) -> str:
-    """The declared Content-Encoding, lower case; empty for none and for `identity`."""
-    value = field_value(head, b"content-encoding")
-    coding = "" if value is None else _text(value).lower()
-    return "" if coding == "identity" else coding
+    @property
+    def media_type(self) -> str:
+        """The declared media type, lower case, without parameters; empty when none is declared."""
+        value = self.value(b"content-type")
+        return "" if value is None else _media_type(value[:_TEXT_MAX])
 
+    @property
+    def content_coding(self) -> str:
+        """The declared Content-Encoding, lower case, all lines of it; empty for none and for `identity`."""
+        value = self.joined(b"content-encoding")
+        coding = "" if value is None else _text(value).lower()
+        return "" if coding == "identity" else coding
 
-def content_length(head: bytes) -> int | None:
-    """The declared Content-Length; None when absent or not a number."""
-    value = field_value(head, b"content-length")
-    return None if value is None or _LENGTH.fullmatch(value) is None else int(value)
+    @property
+    def content_length(self) -> int | None:
+        """The declared Content-Length; None when absent or not a number."""
+        value = self.value(b"content-length")
+        return None if value is None or _LENGTH.fullmatch(value) is None else int(value)

@@ -13,13 +13,12 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from icapd.errors import BodyTooLarge, SpoolError
 from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
-from icapd.icap.http import content_coding, content_length, media_type, read_request, read_status
 from icapd.net.answers import block_reply, verdict_fields
 from icapd.net.echo import Echo
 from icapd.net.link import Link, Phase
-from icapd.observe.access import AccessLine
+from icapd.net.record import Claims
 from icapd.observe.log import EventName
-from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.facts import Action, Decision
 from icapd.policy.page import PageFacts
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Source, in_context, refusal
@@ -53,31 +52,24 @@ _SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = _Stage
 
 
 class Transaction:
-    """State: `_stage`; `_decision` and `_report` once policy has spoken; `_echo` while a body streams back."""
+    """State: `_stage`; `_decision` and `_report` once policy has spoken; `_echo` while a body streams back.
 
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_decision",
-        "_echo",
-        "_error",
-        "_facts",
-        "_gateway",
-        "_head",
-        "_http",
-        "_judged_at",
-        "_judging",
-        "_link",
-        "_report",
-        "_service",
-        "_source",
-        "_stage",
-        "_stall",
-        "_started",
-        "_status",
-        "_trailers",
-        "identifier",
-    )
+    What most requests never set has its default in the class.
+    """
+
+    _stage = _SPOOLING
+    _body: Body | None = None
+    _body_bytes = 0
+    _decision: Decision | None = None
+    _report: ScanReport | None = None
+    _source = Source.NONE
+    _echo: Echo | None = None
+    _judging: Deferred[None] | None = None
+    _judged_at = 0.0
+    _stall: DelayedCall | None = None
+    _status = 0
+    _trailers = b""
+    _error = ""
 
     def __init__(
         self, gateway: Gateway, link: Link, head: RequestHead, service: ServiceEntry, started: float
@@ -87,21 +79,7 @@ class Transaction:
         self._head = head
         self._service = service
         self._started = started
-        self._stage = _SPOOLING
-        self._http = read_request(head.http_request)
-        self._body: Body | None = None
-        self._body_bytes = 0
-        self._decision: Decision | None = None
-        self._report: ScanReport | None = None
-        self._facts: Facts | None = None
-        self._source = Source.NONE
-        self._echo: Echo | None = None
-        self._judging: Deferred[None] | None = None
-        self._judged_at = 0.0
-        self._stall: DelayedCall | None = None
-        self._status = 0
-        self._trailers = b""
-        self._error = ""
+        self._claims = Claims(head, service.name, link.peer)
         self.identifier = gateway.new_identifier()
 
     # What the connection reports
@@ -113,11 +91,11 @@ class Transaction:
         if not service.scans:
             decision = _SERVICE_DOES_NOT_SCAN
         else:
-            decision = service.policy.early(self.facts)
+            decision = service.policy.early(self._claims.facts)
             report = self._gateway.recall_broken(head) if decision is None else None
             if report is not None:
-                self.facts.report = self._report = report
-                decision = service.policy.decide(self.facts)
+                self._claims.facts.report = self._report = report
+                decision = service.policy.decide(self._claims.facts)
         if decision is None:
             if head.has_body:
                 self._body = self._gateway.spool.open(service.max_body_bytes)
@@ -196,34 +174,13 @@ class Transaction:
 
     # From the body to the answer
 
-    @property
-    def facts(self) -> Facts:
-        """The transaction as policy sees it."""
-        if self._facts is None:
-            head, http = self._head, self._http
-            is_response = head.method == "RESPMOD"
-            inner = head.http_response if is_response else head.http_request
-            self._facts = Facts(
-                method=head.method,
-                service=self._service.name,
-                client=_header_text(head, b"x-client-ip") or self._link.peer,
-                user=_header_text(head, b"x-client-username") or _header_text(head, b"x-authenticated-user"),
-                host=http.host or None,
-                http_method=http.method or None,
-                media_type=media_type(inner) or None,
-                extension=(http.extension or None) if is_response else None,
-                size_bytes=content_length(inner),
-            )
-        return self._facts
-
     def _judge(self) -> None:
         body = self._body
         if body is None or body.size_bytes == 0:
             self._conclude(_NO_BODY)
             return
-        inner = self._head.http_response or self._head.http_request
         judging = self._service.judging
-        key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, content_coding(inner))
+        key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, self._claims.inner.content_coding)
         self._judged_at = self._gateway.now()
         report = self._gateway.pipeline.recall(key)
         if report is not None:
@@ -255,7 +212,7 @@ class Transaction:
 
     def _conclude(self, report: ScanReport) -> None:
         """The facts are known: policy decides, and the answer goes out."""
-        facts = self.facts
+        facts = self._claims.facts
         if report.size_bytes:
             report = in_context(report, facts.media_type or "", facts.extension or "")
         facts.report = self._report = report
@@ -271,7 +228,7 @@ class Transaction:
         self._gateway.counters.add("icapd_spool_refused_total", (report.findings[0].name,))
         self._gateway.log.event(EventName.SPOOL_REFUSED, transaction=self.identifier, reason=str(error))
         self._end_stall()
-        facts = self.facts
+        facts = self._claims.facts
         facts.report = self._report = report
         self._decision = self._service.policy.decide(facts)
         if self._decision.action is Action.BLOCK:
@@ -351,13 +308,13 @@ class Transaction:
         if self._echo is not None:
             gateway.remember_broken(self._head, self._report)
             gateway.counters.add("icapd_transfers_broken_total")
-            gateway.log.event(EventName.TRANSFER_BROKEN, transaction=self.identifier, url=self._http.url)
+            gateway.log.event(EventName.TRANSFER_BROKEN, transaction=self.identifier, url=self._claims.http.url)
             self._error = "transfer broken after a drip"
             link.break_off()
             return
         self._status = 200
         page = gateway.pages.page(decision.page).render(self._page_facts(decision))
-        has_http_body = self._http.method != "HEAD"
+        has_http_body = self._claims.http.method != "HEAD"
         link.send(block_reply(self._service.istag, self._fields(), page, has_http_body=has_http_body))
         link.answered()
 
@@ -368,8 +325,8 @@ class Transaction:
             rule=decision.rule,
             reason=decision.reason,
             findings=tuple(finding.name for finding in report.findings),
-            url=self._http.url,
-            host=self._http.host,
+            url=self._claims.http.url,
+            host=self._claims.http.host,
             transaction=self.identifier,
             contact=self._gateway.pages.contact,
         )
@@ -422,41 +379,19 @@ class Transaction:
         if body is not None:
             body.release()
             self._body = None
-        self._gateway.record(self._access_line(sha256, dripped), self._report)
-
-    def _access_line(self, sha256: str, dripped_bytes: int) -> AccessLine:
         now = self._gateway.now()
-        head, http, facts = self._head, self._http, self.facts
-        report, decision = self._report, self._decision
-        return AccessLine(
-            time=self._started + self._gateway.wall_offset,
-            id=self.identifier,
-            peer=self._link.peer,
-            client=facts.client or "",
-            user=facts.user or "",
-            service=self._service.name,
-            method=head.method,
+        line = self._claims.access_line(
+            started=self._started + self._gateway.wall_offset,
+            identifier=self.identifier,
             status=self._status,
-            http_method=http.method,
-            url=http.url,
-            http_status=read_status(head.http_response),
-            media_type=facts.media_type or "",
-            real_type="" if report is None else report.identity.media_type,
             body_bytes=self._body_bytes,
             sha256=sha256,
-            verdict="" if report is None else report.verdict,
-            action="" if decision is None else decision.action,
-            rule="" if decision is None else decision.rule,
-            findings=[] if report is None else [finding.name for finding in report.findings],
-            cache=self._source,
-            preview=head.preview_bytes,
-            dripped_bytes=dripped_bytes,
-            scan_ms=round((now - self._judged_at) * 1000, 3) if self._judged_at else 0.0,
-            total_ms=round((now - self._started) * 1000, 3),
+            report=self._report,
+            decision=self._decision,
+            source=self._source,
+            dripped_bytes=dripped,
+            scan_s=now - self._judged_at if self._judged_at else 0.0,
+            total_s=now - self._started,
             error=self._error,
         )
-
-
-def _header_text(head: RequestHead, name: bytes) -> str | None:
-    value = head.field(name)
-    return value[:256].decode("utf-8", "backslashreplace") if value else None
+        self._gateway.record(line, self._report)

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from icapd.icap.http import (
     NO_REQUEST,
+    HttpHead,
     HttpRequest,
-    content_coding,
-    content_length,
-    media_type,
     read_request,
     read_status,
 )
@@ -199,7 +197,7 @@ def response(*lines: bytes) -> bytes:
     ],
 )
 def test_media_type(lines: list[bytes], expected: str) -> None:
-    assert media_type(response(*lines)) == expected
+    assert HttpHead(response(*lines)).media_type == expected
 
 
 @pytest.mark.parametrize(
@@ -213,7 +211,7 @@ def test_media_type(lines: list[bytes], expected: str) -> None:
     ],
 )
 def test_content_coding(lines: list[bytes], expected: str) -> None:
-    assert content_coding(response(*lines)) == expected
+    assert HttpHead(response(*lines)).content_coding == expected
 
 
 @pytest.mark.parametrize(
@@ -233,8 +231,8 @@ def test_content_coding(lines: list[bytes], expected: str) -> None:
     ],
 )
 def test_content_length(value: bytes, expected: int | None) -> None:
-    assert content_length(response(b"Content-Length: " + value)) == expected
-    assert content_length(response()) is None
+    assert HttpHead(response(b"Content-Length: " + value)).content_length == expected
+    assert HttpHead(response()).content_length is None
 
 
 @settings(max_examples=200, derandomize=True, database=None, deadline=None)
@@ -250,5 +248,5 @@ def test_no_bytes_raise(head: bytes) -> None:
     assert "\r" not in read.url
     assert read.extension == read.extension.lower()
     assert 0 <= read_status(head) <= 999
-    assert isinstance(media_type(head) + content_coding(head), str)
-    assert (content_length(head) or 0) >= 0
+    assert isinstance(HttpHead(head).media_type + HttpHead(head).content_coding, str)
+    assert (HttpHead(head).content_length or 0) >= 0

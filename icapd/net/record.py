@@ -1,0 +1,107 @@
+"""What a request says of itself, read once: for policy as `Facts`, for the operator as an access line."""
+
+from __future__ import annotations
+
+from icapd.icap import RequestHead
+from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
+from icapd.observe.access import AccessLine
+from icapd.policy.facts import Decision, Facts
+from icapd.scan.model import ScanReport
+
+_TEXT_MAX = 256
+
+
+class Claims:
+    """What the heads of one request claim. Read lazily: an echo needs little of it.
+
+    `http` is the HTTP request, `inner` the head of the message whose body travels.
+    """
+
+    __slots__ = ("_facts", "_head", "_peer", "_service", "http", "inner", "is_response")
+
+    def __init__(self, head: RequestHead, service: str, peer: str) -> None:
+        self._head = head
+        self._service = service
+        self._peer = peer
+        self._facts: Facts | None = None
+        self.is_response = head.method == "RESPMOD"
+        self.http: HttpRequest = read_request(head.http_request)
+        self.inner = HttpHead(head.http_response if self.is_response else head.http_request)
+
+    @property
+    def client(self) -> str:
+        """Whom the gateway serves; the gateway itself when it does not say."""
+        return _text(self._head, b"x-client-ip") or self._peer
+
+    @property
+    def user(self) -> str:
+        return _text(self._head, b"x-client-username") or _text(self._head, b"x-authenticated-user")
+
+    @property
+    def facts(self) -> Facts:
+        """The transaction as policy sees it; the same object each time, as its report is set later."""
+        if self._facts is None:
+            http, inner = self.http, self.inner
+            self._facts = Facts(
+                method=self._head.method,
+                service=self._service,
+                client=self.client,
+                user=self.user or None,
+                host=http.host or None,
+                http_method=http.method or None,
+                media_type=inner.media_type or None,
+                extension=(http.extension or None) if self.is_response else None,
+                size_bytes=inner.content_length,
+            )
+        return self._facts
+
+    def access_line(
+        self,
+        *,
+        started: float,
+        identifier: str,
+        status: int,
+        body_bytes: int,
+        sha256: str,
+        report: ScanReport | None,
+        decision: Decision | None,
+        source: str,
+        dripped_bytes: int,
+        scan_s: float,
+        total_s: float,
+        error: str,
+    ) -> AccessLine:
+        """The line of a finished transaction. Times in seconds; `started` on the wall clock."""
+        head, http = self._head, self.http
+        return AccessLine(
+            started,
+            identifier,
+            self._peer,
+            self.client,
+            self.user,
+            self._service,
+            head.method,
+            status,
+            http.method,
+            http.url,
+            read_status(head.http_response),
+            self.inner.media_type,
+            "" if report is None else report.identity.media_type,
+            body_bytes,
+            sha256,
+            "" if report is None else report.verdict,
+            "" if decision is None else decision.action,
+            "" if decision is None else decision.rule,
+            [finding.name for finding in report.findings] if report is not None and report.findings else [],
+            source,
+            head.preview_bytes,
+            dripped_bytes,
+            int(scan_s * 1_000_000) / 1000,
+            int(total_s * 1_000_000) / 1000,
+            error,
+        )
+
+
+def _text(head: RequestHead, name: bytes) -> str:
+    value = head.field(name)
+    return value[:_TEXT_MAX].decode("utf-8", "backslashreplace") if value else ""
