@@ -63,6 +63,9 @@ class Server(Table):
         ["127.0.0.0/8", "::1/128"],
         description="networks that may connect; others are closed without an answer",
     )
+    user_encoding: Literal["plain", "base64"] = Field(
+        "plain", description="of X-Client-Username and X-Authenticated-User; Squid: icap_client_username_encode"
+    )
     policy: PolicyName = Field(
         "balanced",
         description="the shipped policy that follows your own [[policy]] rules; custom = your rules only",

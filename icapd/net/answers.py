@@ -77,6 +77,7 @@ def _block_lines(report: ScanReport, finding: Finding, name: str) -> list[str]:
         return [
             f"X-Infection-Found: Type=0; Resolution=2; Threat={name};",
             f"X-Virus-ID: {name}",
+            f"X-Virus-Name: {name}",
             f"X-Violations-Found: 1\r\n\t{member}\r\n\t{name}\r\n\t0\r\n\t2",
         ]
     if report.verdict is Verdict.UNSCANNABLE:

@@ -70,6 +70,7 @@ class Gateway:
             Phase.DISCARDING: times.drain_s,
             Phase.LINGERING: times.drain_s,
         }
+        self.users_are_base64 = settings.server.user_encoding == "base64"
         self.stall_s = delivery.stall_s
         self.stall_after_bytes = delivery.stall_after_bytes
         self.is_draining = False

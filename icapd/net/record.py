@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from icapd.icap import RequestHead
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
 from icapd.observe.access import AccessLine
@@ -17,10 +19,11 @@ class Claims:
     `http` is the HTTP request, `inner` the head of the message whose body travels.
     """
 
-    __slots__ = ("_facts", "_head", "_peer", "_service", "http", "inner", "is_response")
+    __slots__ = ("_facts", "_head", "_peer", "_service", "_users_are_base64", "http", "inner", "is_response")
 
-    def __init__(self, head: RequestHead, service: str, peer: str) -> None:
+    def __init__(self, head: RequestHead, service: str, peer: str, users_are_base64: bool) -> None:
         self._head = head
+        self._users_are_base64 = users_are_base64
         self._service = service
         self._peer = peer
         self._facts: Facts | None = None
@@ -35,7 +38,14 @@ class Claims:
 
     @property
     def user(self) -> str:
-        return _text(self._head, b"x-client-username") or _text(self._head, b"x-authenticated-user")
+        """As the gateway names them; decoded as configured, never by guessing. What does not decode stays as it is."""
+        name = _text(self._head, b"x-client-username") or _text(self._head, b"x-authenticated-user")
+        if not name or not self._users_are_base64:
+            return name
+        try:
+            return base64.b64decode(name, validate=True).decode("utf-8")
+        except ValueError:
+            return name
 
     @property
     def facts(self) -> Facts:

@@ -79,7 +79,7 @@ class Transaction:
         self._head = head
         self._service = service
         self._started = started
-        self._claims = Claims(head, service.name, link.peer)
+        self._claims = Claims(head, service.name, link.peer, gateway.users_are_base64)
         self.identifier = gateway.new_identifier()
 
     # What the connection reports
