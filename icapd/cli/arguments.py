@@ -1,0 +1,236 @@
+"""What each command takes, with examples. Imports argparse alone: every start of `icapd` reads this.
+
+The subcommand `NAME` is run by the module `icapd.cli.NAME`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from icapd import PRODUCT
+
+PREVIEW_BYTES_MAX = 1024 * 1024
+DEFAULT_URL = "icap://127.0.0.1:1344"
+
+_EXIT_STATUSES = "Exit status: 0 {ok}; {blocked}2 wrong usage or configuration{failed}; 130 interrupted."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line. `command` is None when none was given."""
+    parser = argparse.ArgumentParser(
+        prog="icapd",
+        description="An ICAP (RFC 3507) server that scans what passes through a gateway, and blocks or allows it.",
+        epilog=_examples(
+            "icapd serve                        run the server on icap://127.0.0.1:1344",
+            "icapd send invoice.pdf             ask the running server about a file",
+            "icapd scan ~/Downloads             scan files without a server",
+            "icapd config check icapd.toml      find every problem in a configuration",
+            "icapd send --help                  all options of one command",
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=PRODUCT)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_serve(commands)
+    _add_config(commands)
+    _add_send(commands)
+    _add_scan(commands)
+    return parser
+
+
+def _examples(*lines: str) -> str:
+    return "\n  ".join(["examples:", *lines])
+
+
+def _command(commands: Any, name: str, text: str, examples: str, statuses: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"{examples}\n\n{statuses}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _statuses(ok: str, blocked: str = "", failed: str = "") -> str:
+    return _EXIT_STATUSES.format(
+        ok=ok, blocked=f"1 {blocked}; " if blocked else "", failed=f"; 3 {failed}" if failed else ""
+    )
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration; without it, the defaults")
+    parser.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, as cache.ttl_clean_s=60; may be repeated",
+    )
+
+
+def _add_serve(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "serve",
+        "run the server in the foreground, until SIGTERM or Ctrl-C",
+        _examples(
+            "icapd serve",
+            "icapd serve --config /etc/icapd/icapd.toml",
+            "icapd serve --listen icap://0.0.0.0:1344 --listen unix:/run/icapd/icapd.sock",
+            "icapd serve --set server.policy=strict --set log.access=off",
+        ),
+        _statuses("stopped as asked"),
+    )
+    _add_configuration(parser)
+    parser.add_argument(
+        "--listen", action="append", metavar="URL", help="icap://HOST:PORT or unix:/PATH; may be repeated"
+    )
+    parser.add_argument("--admin", metavar="URL", help="where metrics and health are served: http://HOST:PORT")
+
+
+def _add_config(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "config",
+        "check a configuration, or show the one in force",
+        _examples("icapd config check icapd.toml", "icapd config show --defaults"),
+        _statuses("no problems"),
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    check = _command(
+        actions,
+        "check",
+        "find every problem in a configuration, its rule files and its lists",
+        _examples("icapd config check /etc/icapd/icapd.toml", "icapd config check --set server.policy=strict"),
+        _statuses("no problems"),
+    )
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the same as --config FILE")
+    _add_configuration(check)
+    show = _command(
+        actions,
+        "show",
+        "show the configuration in force, after the environment and --set",
+        _examples(
+            "icapd config show --config /etc/icapd/icapd.toml",
+            "icapd config show --defaults >icapd.toml      every key with its meaning, to start from",
+        ),
+        _statuses("shown"),
+    )
+    _add_configuration(show)
+    show.add_argument("--defaults", action="store_true", help="every key at its default, with its meaning")
+
+
+def _add_send(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "send",
+        "send a file to an ICAP server and say what became of it",
+        _examples(
+            "icapd send invoice.pdf",
+            "icapd send setup.exe --preview 1024",
+            "icapd send form.bin --method REQMOD --url icap://192.0.2.1:1344/reqmod",
+            "curl -s https://www.example.org/ | icapd send - --content-type text/html --json",
+            "icapd send picture.png --no-204 --save returned.png",
+            "icapd send picture.png --url unix:/run/icapd/icapd.sock --service /scan",
+            "icapd send --method OPTIONS",
+        ),
+        _statuses("allowed", "blocked", "the connection or the protocol failed"),
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the file, or - for standard input")
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help=f"icap://HOST[:PORT][/SERVICE] or unix:/PATH (default: {DEFAULT_URL})"
+    )
+    parser.add_argument("--service", metavar="PATH", help="the service, when the URL has none (default: by method)")
+    parser.add_argument("--method", choices=("RESPMOD", "REQMOD", "OPTIONS"), default="RESPMOD", type=str.upper)
+    parser.add_argument(
+        "--preview", type=_preview, metavar="N", help="send the first N bytes and wait (RFC 3507 §4.5)"
+    )
+    parser.add_argument("--no-204", action="store_true", help="do not allow 204: a clean body must come back")
+    parser.add_argument(
+        "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'", help="one more ICAP header"
+    )
+    parser.add_argument("--content-type", metavar="TYPE", help="declared for the body (default: by the file's name)")
+    parser.add_argument("--save", type=Path, metavar="OUT", help="write the HTTP body that comes back to this file")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="S", help="give up after S seconds of silence (default: 60)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def _add_scan(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "scan",
+        "scan files and folders without a server, by the same engines and policy",
+        _examples(
+            "icapd scan ~/Downloads",
+            "icapd scan --policy strict --verbose upload.zip",
+            "icapd scan --config /etc/icapd/icapd.toml --json /srv/files >report.jsonl",
+            "icapd scan --quiet mail.eml || echo refuse",
+        ),
+        "To policy a file is a RESPMOD body on the service /scan, of its true size, with the extension of its name;\n"
+        "client, host and declared media type are unknown. No size limit applies, as files are mapped, not read.\n\n"
+        + _statuses("everything is allowed", "something is blocked", "a file could not be read"),
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder with all that is below it")
+    _add_configuration(parser)
+    parser.add_argument("--policy", metavar="NAME", help="strict, balanced, open or custom (default: server.policy)")
+    parser.add_argument(
+        "--jobs", type=_jobs, default=_cores(), metavar="N", help="files at once (default: one a core)"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="a line for every file, also for clean and skipped ones"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: each file, then the summary")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError("wants KEY=VALUE, as log.level=debug")
+    return key, value
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"wants a number from {least} to {most}")
+    return int(text)
+
+
+def _preview(text: str) -> int:
+    return _number(text, 0, PREVIEW_BYTES_MAX)
+
+
+def _jobs(text: str) -> int:
+    return _number(text, 1, 256)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError("wants seconds, above 0 and up to 86400")
+    return seconds
+
+
+def _header(text: str) -> str:
+    name, colon, value = text.partition(":")
+    is_token = bool(name) and all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name)
+    if not colon or not is_token or not all(char == "\t" or " " <= char <= "~" for char in value):
+        raise argparse.ArgumentTypeError("wants 'NAME: VALUE' in printable ASCII")
+    if name.lower() in ("encapsulated", "preview", "allow", "transfer-encoding"):
+        raise argparse.ArgumentTypeError(f"{name} frames the message; it cannot be set")
+    return f"{name}: {value.strip()}"

@@ -1,0 +1,224 @@
+"""A front without sockets: the same nursery, scanners, pipeline and policy, for files instead of clients.
+
+The process that runs this reads files and computes digests; it parses no content, as little as a front does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred, DeferredList, FirstError
+from twisted.python.failure import Failure
+
+from icapd.cache.flight import SingleFlight
+from icapd.cache.tiers import VerdictCache
+from icapd.cli.files import FileBody, open_body
+from icapd.config.load import Loaded
+from icapd.config.schema import MemcachedCache, SpoolTable
+from icapd.errors import ConfigurationError, IcapdError, Problem
+from icapd.observe.log import EventLog
+from icapd.observe.metrics import Counters
+from icapd.plugins import RulesetSnapshot, encode_snapshot
+from icapd.policy.facts import Decision, Facts
+from icapd.reactor import Reactor, install_reactor
+from icapd.scan.model import CacheKey, Identity, ScanReport, Verdict
+from icapd.scan.pipeline import Judging, Pipeline, in_context
+from icapd.scan.spool import Body, Spool
+from icapd.worker.memfd import make_memfd
+from icapd.worker.nursing import NurseryProcess
+from icapd.worker.pool import ScannerPool
+
+SERVICE = "/scan"
+_READY_CHECK_S = 0.01
+_TICK_S = 0.1
+_TROUBLES_MAX = 3
+_TURN_BYTES = 4 * 1024 * 1024
+_EMPTY = ScanReport(Verdict.CLEAN, identity=Identity("application/x-empty", "empty"))
+
+
+class NoScanners(IcapdError):
+    """The scanners do not start, or keep dying."""
+
+
+class Scanned(NamedTuple):
+    """One file: what is in it, and what policy says of it."""
+
+    path: str
+    report: ScanReport
+    decision: Decision
+    sha256: bytes
+
+
+class Sink:
+    """Who hears of the files; called in the reactor, must not raise."""
+
+    def __init__(
+        self,
+        on_scanned: Callable[[Scanned], None],
+        on_unread: Callable[[str, OSError], None],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self.on_scanned = on_scanned
+        self.on_unread = on_unread
+        self.on_tick = on_tick
+
+
+class OfflineScan:
+    """Scans files, as many at once as there are scanners.
+
+    State: `_is_stopping` once no more files are taken; `_failure`, what ended the scan early.
+    """
+
+    def __init__(
+        self, loaded: Loaded, snapshot: RulesetSnapshot, jobs: int, files: Iterator[str], sink: Sink
+    ) -> None:
+        settings = loaded.settings
+        # Every file has a scanner for itself, so that no class of them ever waits for another.
+        scanners = settings.scanners.model_copy(update={"large_bytes": sys.maxsize})
+        cache = settings.cache.model_copy(update={"memcached": MemcachedCache()})
+        self._reactor: Reactor = install_reactor()
+        self._files = files
+        self._sink = sink
+        self._jobs = jobs
+        self._policy = loaded.policies[settings.server.policy]
+        self._memory_bytes = scanners.inline_bytes
+        self._spool = Spool(SpoolTable())  # its totals bound what clients send; files stay where they are
+        self._troubles = 0
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+        required = frozenset(name for name, engine in settings.engines.items() if engine.enabled and engine.required)
+        self._judging = Judging(snapshot.ruleset, None, required)
+        log = EventLog("error", self._on_trouble, "scan")
+        counters = Counters()
+        nursery = NurseryProcess(
+            self._reactor,
+            make_memfd("icapd-rules", encode_snapshot(snapshot)),
+            scanners.memory_bytes,
+            log,
+            self._on_build_failed,
+        )
+        self._pool = ScannerPool(self._reactor, scanners, jobs, nursery, counters, log)
+        self._pipeline = Pipeline(
+            VerdictCache(cache, b"", self._reactor),
+            SingleFlight(),
+            self._pool,
+            counters,
+            settings.timeouts.scan_s,
+            settings.timeouts.scan_grace_s,
+        )
+
+    def run(self) -> None:
+        """Scans until the files are at an end.
+
+        Raises: ConfigurationError for rules that cannot be built; NoScanners; KeyboardInterrupt after Ctrl-C.
+        """
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.run(installSignalHandlers=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def _start(self) -> None:
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the nursery goes when our end of its channel is closed
+        self._pool.start()
+        self._tick()
+        work = Deferred.fromCoroutine(self._scan_all())
+        work.addErrback(self._on_error)
+        work.addBoth(lambda _: self._stop())
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._failure = KeyboardInterrupt()
+        self._reactor.callFromThread(self._stop)
+
+    def _on_error(self, failure: Failure) -> None:
+        error = failure.value.subFailure.value if isinstance(failure.value, FirstError) else failure.value
+        self._failure = self._failure or error
+
+    def _on_build_failed(self, problems: list[Problem]) -> None:
+        self._failure = ConfigurationError(problems)
+        self._stop()
+
+    def _on_trouble(self, line: bytes) -> None:
+        """An event of level error: the nursery died. It is started again, but not for ever."""
+        self._troubles += 1
+        if self._troubles == _TROUBLES_MAX:
+            self._failure = NoScanners("the scanners do not start, or keep dying")
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._pool.stop()
+            self._reactor.stop()
+
+    def _tick(self) -> None:
+        self._sink.on_tick()
+        self._reactor.callLater(_TICK_S, self._tick)
+
+    def _pause(self, seconds: float = 0) -> Deferred[None]:
+        """Lets the reactor do what else there is to do."""
+        pause: Deferred[None] = Deferred()
+        self._reactor.callLater(seconds, pause.callback, None)
+        return pause
+
+    # Files
+
+    async def _scan_all(self) -> None:
+        while not self._pool.is_ready:
+            await self._pause(_READY_CHECK_S)
+        await DeferredList(
+            [Deferred.fromCoroutine(self._scan_some()) for _ in range(self._jobs)], fireOnOneErrback=True
+        )
+
+    async def _scan_some(self) -> None:
+        """Takes one file after the other, while others do the same."""
+        for path in self._files:
+            await self._pause()
+            if self._is_stopping:
+                return
+            try:
+                body = open_body(path, self._spool, self._memory_bytes)
+            except OSError as error:
+                self._sink.on_unread(path, error)
+                continue
+            try:
+                await self._scan_body(path, body)
+            except OSError as error:
+                self._sink.on_unread(path, error)
+            finally:
+                body.release()
+
+    async def _scan_body(self, path: str, body: Body) -> None:
+        if isinstance(body, FileBody):
+            since_pause = 0
+            for size in body.digest_pieces():
+                since_pause += size
+                if since_pause >= _TURN_BYTES:
+                    since_pause = 0
+                    await self._pause()
+        report = await self._examine(body)
+        extension = os.path.splitext(path)[1][1:].lower()
+        if report.size_bytes:
+            report = in_context(report, "", extension)
+        facts = Facts(
+            method="RESPMOD",
+            service=SERVICE,
+            extension=extension or None,
+            size_bytes=body.size_bytes,
+            report=report,
+        )
+        if not self._is_stopping:
+            self._sink.on_scanned(Scanned(path, report, self._policy.decide(facts), body.sha256()))
+
+    async def _examine(self, body: Body) -> ScanReport:
+        if body.size_bytes == 0:
+            return _EMPTY
+        key = CacheKey(body.sha256(), body.size_bytes, self._judging.ruleset)
+        report = self._pipeline.recall(key)
+        if report is None:
+            report = (await self._pipeline.examine(key, body, self._judging)).report
+        return report

@@ -1,0 +1,19 @@
+"""`icapd serve`: the server in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from icapd.cli.config import load_configuration
+from icapd.service import serve
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves until SIGTERM or SIGINT. Raises: ConfigurationError."""
+    flags = {}
+    if options.listen:
+        flags["server.listen"] = json.dumps(options.listen)  # an array in TOML, too
+    if options.admin:
+        flags["server.admin"] = options.admin
+    return serve(load_configuration(options, flags))
