@@ -181,26 +181,22 @@ class OfflineScan:
             if self._is_stopping:
                 return
             try:
-                body = open_body(path, self._spool, self._memory_bytes)
+                scanned = await self._scan_file(path)
             except OSError as error:
                 self._sink.on_unread(path, error)
                 continue
-            try:
-                await self._scan_body(path, body)
-            except OSError as error:
-                self._sink.on_unread(path, error)
-            finally:
-                body.release()
+            if not self._is_stopping:
+                self._sink.on_scanned(scanned)
 
-    async def _scan_body(self, path: str, body: Body) -> None:
-        if isinstance(body, FileBody):
-            since_pause = 0
-            for size in body.digest_pieces():
-                since_pause += size
-                if since_pause >= _TURN_BYTES:
-                    since_pause = 0
-                    await self._pause()
-        report = await self._examine(body)
+    async def _scan_file(self, path: str) -> Scanned:
+        """Raises: OSError when the file cannot be read."""
+        body = open_body(path, self._spool, self._memory_bytes)
+        try:
+            if isinstance(body, FileBody):
+                await self._digest(body)
+            report = await self._examine(body)
+        finally:
+            body.release()
         extension = os.path.splitext(path)[1][1:].lower()
         if report.size_bytes:
             report = in_context(report, "", extension)
@@ -211,8 +207,15 @@ class OfflineScan:
             size_bytes=body.size_bytes,
             report=report,
         )
-        if not self._is_stopping:
-            self._sink.on_scanned(Scanned(path, report, self._policy.decide(facts), body.sha256()))
+        return Scanned(path, report, self._policy.decide(facts), body.sha256())
+
+    async def _digest(self, body: FileBody) -> None:
+        since_pause = 0
+        for size in body.digest_pieces():
+            since_pause += size
+            if since_pause >= _TURN_BYTES:
+                since_pause = 0
+                await self._pause()
 
     async def _examine(self, body: Body) -> ScanReport:
         if body.size_bytes == 0:
