@@ -50,6 +50,7 @@ wait_for() { # what, command ...
     shift
     for _ in $(seq 300); do
         "$@" >/dev/null 2>&1 && return
+        kill -0 "${started[@]}" 2>/dev/null || break # one of them has ended
         sleep 0.1
     done
     echo "$what did not start" >&2
