@@ -157,6 +157,14 @@ def test_three_requests_in_one_write_keep_order_and_bytes() -> None:
     (playbook >> b"IONS * ICAP/1.0\r\n\r\n" << request("OPTIONS", "*")).run()
 
 
+def test_a_short_request_behind_a_long_one() -> None:
+    long = respmod("Allow: 204", "X-Long: " + "y" * 300, body="null-body")
+    playbook = Playbook() >> long + icap("OPTIONS") + long
+    playbook << request("RESPMOD", "/echo") << says(NO_CONTENT, NO_CONTENT_WIRE) << NEXT_CYCLE
+    playbook << request("OPTIONS", "/echo") << says(OPTIONS_REPLY, OPTIONS_WIRE) << NEXT_CYCLE
+    (playbook << request("RESPMOD", "/echo") >> icap("OPTIONS")[:1] << Wait.PAUSED).run()
+
+
 def test_folded_header_lines() -> None:
     (
         Playbook()
