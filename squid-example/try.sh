@@ -69,7 +69,8 @@ started+=($!)
 sed -e "s|127.0.0.1:3128|127.0.0.1:$proxy|" -e "s|127.0.0.1:1344|127.0.0.1:$icap|" \
     -e "s|/var/log/squid|$dir/log|" -e "s|/run/squid.pid|$dir/squid.pid|" -e "s|/var/spool/squid|$dir|" \
     squid-example/squid.conf >"$dir/squid.conf"
-squid -N -f "$dir/squid.conf" >"$dir/squid.out" 2>&1 &
+# -n: a Squid that runs here already shares memory under its own name.
+squid -N -n "icapdtry$proxy" -f "$dir/squid.conf" >"$dir/squid.out" 2>&1 &
 started+=($!)
 
 wait_for icapd curl --silent --fail "http://127.0.0.1:$admin/readyz"

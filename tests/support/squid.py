@@ -70,7 +70,9 @@ class Squid:
         if os.geteuid() == 0:
             proxy = pwd.getpwnam("proxy")
             os.chown(self.directory, proxy.pw_uid, proxy.pw_gid)
-        self._child = Child([program, "-N", "-f", str(configuration)], self.directory / "squid.out")
+        # The service name is part of the names of Squid's shared memory: another Squid here, of any user, has its own.
+        argv = [program, "-N", "-n", f"icapd{self.port}", "-f", str(configuration)]
+        self._child = Child(argv, self.directory / "squid.out")
         try:
             self._child.wait_until(lambda: accepts_connections(self.port), "Squid listens")
         except RuntimeError as error:
