@@ -31,7 +31,7 @@ def packet_pair() -> tuple[socket.socket, socket.socket]:
 
 def receive(end: socket.socket) -> tuple[bytes, list[int]]:
     """One packet and the descriptors beside it; no bytes at the end of the channel. Raises: OSError."""
-    data, ancillary, _flags, _address = end.recvmsg(PACKET_BYTES_MAX, _ANCILLARY_BYTES)
+    data, ancillary, _flags, _address = end.recvmsg(PACKET_BYTES_MAX, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

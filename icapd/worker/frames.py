@@ -6,8 +6,6 @@ behind a scan task in the same packet, or as a file descriptor beside it.
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 
 from icapd.errors import Problem
@@ -16,7 +14,7 @@ from icapd.scan.tree import Examination
 PACKET_BYTES_MAX = 208 * 1024
 """What one packet may hold; Linux's default socket buffer (net.core.wmem_default) takes it."""
 
-_HEADER = struct.Struct("!I")
+_HEADER_BYTES = 4
 
 
 class ScanTask(msgspec.Struct, frozen=True, gc=False):
@@ -132,14 +130,13 @@ def encode(message: FromFront | ToFront | FromNursery | Spawn | ScanAnswer) -> b
 def encode_task(task: ScanTask) -> bytes:
     """A task's packet up to where its body begins."""
     head = _encode(task)
-    return _HEADER.pack(len(head)) + head
+    return len(head).to_bytes(_HEADER_BYTES, "big") + head
 
 
 def decode_task(packet: bytes) -> tuple[ScanTask, bytes]:
-    """A task and the body behind it; the body is empty when it comes as a descriptor."""
-    (length,) = _HEADER.unpack_from(packet)
-    end = _HEADER.size + length
-    return _decode_task(packet[_HEADER.size : end]), packet[end:]
+    """A task and the body behind it; the body is empty when it comes as a descriptor. Raises: msgspec.MsgspecError."""
+    end = _HEADER_BYTES + int.from_bytes(packet[:_HEADER_BYTES], "big")
+    return _decode_task(packet[_HEADER_BYTES:end]), packet[end:]
 
 
 def pack_problems(problems: list[Problem]) -> list[tuple[str, str]]:
