@@ -70,7 +70,7 @@ class Squid:
         if os.geteuid() == 0:
             proxy = pwd.getpwnam("proxy")
             os.chown(self.directory, proxy.pw_uid, proxy.pw_gid)
-        # The service name is part of the names of Squid's shared memory: another Squid here, of any user, has its own.
+        # The service name is part of the names of Squid's shared memory; another Squid on this machine has its own.
         argv = [program, "-N", "-n", f"icapd{self.port}", "-f", str(configuration)]
         self._child = Child(argv, self.directory / "squid.out")
         try:
