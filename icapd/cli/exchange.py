@@ -85,7 +85,9 @@ class Exchange:
         endpoint = self._endpoint
         try:
             if not endpoint.is_unix:
-                return socket.create_connection((endpoint.host, endpoint.port), self._silence_s)
+                connection = socket.create_connection((endpoint.host, endpoint.port), self._silence_s)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return connection
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 connection.settimeout(self._silence_s)

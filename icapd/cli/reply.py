@@ -85,7 +85,7 @@ class ReplyReader:
     def _read_head(self) -> bool:
         """Reads the ICAP head and the encapsulated heads, when they are whole."""
         end = self._buffer.find(b"\r\n\r\n")
-        if max(end, 0) > HEAD_BYTES_MAX or (end < 0 and len(self._buffer) > HEAD_BYTES_MAX):
+        if (end if end >= 0 else len(self._buffer) - 3) > HEAD_BYTES_MAX:
             raise PeerProtocolError("head too long")
         if end < 0:
             if self._buffer and not b"ICAP/".startswith(self._buffer[:5]):
