@@ -239,7 +239,10 @@ class IcapClient:
     def _read_head(self) -> list[bytes]:
         lines = [self._read_line()]
         while line := self._read_line():
-            lines.append(line)
+            if line.startswith(b"\t") and lines[-1].startswith(b"X-Violations-Found:"):
+                lines[-1] += b" " + line[1:]  # the one header whose readers want it folded
+            else:
+                lines.append(line)
         return lines
 
     def _read_line(self) -> bytes:
