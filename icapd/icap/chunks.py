@@ -35,7 +35,7 @@ _SIZE, _DATA, _DATA_CRLF, _TRAILERS, _DONE = _Reading
 class ChunkDecoder:
     """Reads one chunked body, or one preview, from a buffer.
 
-    State: `finished` after the zero chunk and its trailers; then `is_ieof` says that the preview was the whole body.
+    State: `is_finished` after the zero chunk and its trailers; `is_ieof` then says: the preview was the whole body.
     """
 
     __slots__ = (
@@ -44,6 +44,7 @@ class ChunkDecoder:
         "_trailer_limit",
         "_trailer_lines",
         "chunk_bytes_left",
+        "is_finished",
         "is_ieof",
         "trailers",
     )
@@ -54,16 +55,14 @@ class ChunkDecoder:
         self._trailer_lines = trailer_lines
         self._reading = _SIZE
         self.chunk_bytes_left = 0
+        self.is_finished = False
         self.is_ieof = False
         self.trailers = b""
 
-    @property
-    def finished(self) -> bool:
-        return self._reading is _DONE
-
     def restart(self) -> None:
-        """Begins the rest of a body after its preview (RFC 3507 §4.5)."""
+        """Begins a new body, or the rest of one after its preview (RFC 3507 §4.5)."""
         self._reading = _SIZE
+        self.is_finished = False
         self.is_ieof = False
         self.trailers = b""
 
@@ -73,63 +72,52 @@ class ChunkDecoder:
         Returns: the body bytes found, and where the undecoded rest begins.
         Raises: PeerProtocolError for a malformed or overlong chunk line, chunk end or trailer.
         """
-        pieces: list[bytes] = []
         position = start
+        pieces: list[bytes] = []
         while True:
             reading = self._reading
-            before = position
             if reading is _SIZE:
-                position = self._read_size_line(buffer, position)
+                match = _PLAIN_LINE.match(buffer, position)
+                if match is None:
+                    match = self._match_with_extensions(buffer, position)
+                    if match is None:
+                        break
+                length = int(match[1], 16)
+                if length > _CHUNK_BYTES_MAX:
+                    raise PeerProtocolError("chunk size out of range")
+                self.chunk_bytes_left = length
+                self._reading = _DATA if length else _TRAILERS
+                position = match.end()
             elif reading is _DATA:
-                position = self._read_data(buffer, position, pieces)
+                end = position + self.chunk_bytes_left
+                piece = buffer[position:end]
+                if not piece:
+                    break
+                pieces.append(piece)
+                position += len(piece)
+                self.chunk_bytes_left = end - position
+                if position < end:
+                    break
+                self._reading = _DATA_CRLF
             elif reading is _DATA_CRLF:
-                position = self._read_data_end(buffer, position)
-            elif reading is _TRAILERS:
+                if not buffer.startswith(b"\r\n", position):
+                    self._check_partial_end(buffer, position)
+                    break
+                position += 2
+                self._reading = _SIZE
+            else:
                 position = self._read_trailers(buffer, position)
-            if position == before or self._reading is _DONE:
                 break
         if not pieces:
             return b"", position
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), position
 
-    def _read_size_line(self, buffer: bytes, position: int) -> int:
-        match = _PLAIN_LINE.match(buffer, position)
+    def _match_with_extensions(self, buffer: bytes, position: int) -> re.Match[bytes] | None:
+        """The size line at `position` with its extensions; None while it is incomplete."""
+        match = _SIZE_LINE.match(buffer, position)
         if match is None:
-            match = _SIZE_LINE.match(buffer, position)
-            if match is None:
-                self._check_partial_line(buffer, position)
-                return position
-            self._read_extensions(match)
-        length = int(match[1], 16)
-        if length > _CHUNK_BYTES_MAX:
-            raise PeerProtocolError("chunk size out of range")
-        self.chunk_bytes_left = length
-        self._reading = _DATA if length else _TRAILERS
-        return match.end()
-
-    def _read_data(self, buffer: bytes, position: int, pieces: list[bytes]) -> int:
-        piece = buffer[position : position + self.chunk_bytes_left]
-        if not piece:
-            return position
-        pieces.append(piece)
-        self.chunk_bytes_left -= len(piece)
-        position += len(piece)
-        if self.chunk_bytes_left == 0:
-            self._reading = _DATA_CRLF
-            if buffer.startswith(b"\r\n", position):
-                self._reading = _SIZE
-                position += 2
-        return position
-
-    def _read_data_end(self, buffer: bytes, position: int) -> int:
-        if buffer.startswith(b"\r\n", position):
-            self._reading = _SIZE
-            return position + 2
-        if not b"\r\n".startswith(buffer[position : position + 2]):
-            raise PeerProtocolError("chunk does not end with CRLF")
-        return position
-
-    def _read_extensions(self, match: re.Match[bytes]) -> None:
+            self._check_partial_line(buffer, position)
+            return None
         if match.end() - match.start() > self._line_limit:
             raise PeerProtocolError("chunk line too long")
         # Extension by extension, because a quoted value may hold the text of one.
@@ -137,6 +125,12 @@ class ChunkDecoder:
             if int(match[1], 16):
                 raise PeerProtocolError("ieof on a chunk with data")
             self.is_ieof = True
+        return match
+
+    @staticmethod
+    def _check_partial_end(buffer: bytes, position: int) -> None:
+        if not b"\r\n".startswith(buffer[position : position + 2]):
+            raise PeerProtocolError("chunk does not end with CRLF")
 
     def _check_partial_line(self, buffer: bytes, position: int) -> None:
         end = buffer.find(b"\n", position)
@@ -147,7 +141,7 @@ class ChunkDecoder:
 
     def _read_trailers(self, buffer: bytes, position: int) -> int:
         if buffer.startswith(b"\r\n", position):
-            self._reading = _DONE
+            self._finish()
             return position + 2
         end = buffer.find(b"\r\n\r\n", position)
         earliest_end = end if end >= 0 else len(buffer) - 3
@@ -158,5 +152,9 @@ class ChunkDecoder:
         trailers = buffer[position : end + 2]
         check_fields(trailers, self._trailer_lines)
         self.trailers = trailers
-        self._reading = _DONE
+        self._finish()
         return end + 4
+
+    def _finish(self) -> None:
+        self._reading = _DONE
+        self.is_finished = True

@@ -54,6 +54,9 @@ _DISCARDING = (ClientState.DISCARDED_PREVIEW, ClientState.DISCARDED_BODY)
 _PREVIEWING = (ClientState.PREVIEW, ClientState.DISCARDED_PREVIEW)
 _READING = (ClientState.PREVIEW, ClientState.BODY, *_DISCARDING)
 _SERVER_IDLE, _SERVER_DONE, _CLOSING = ServerState.IDLE, ServerState.DONE, ServerState.CLOSING
+_HEAD_WITH_PREVIEW, _HEAD_WITH_BODY = Step.HEAD_WITH_PREVIEW, Step.HEAD_WITH_BODY
+_PREVIEW_ENDS, _MESSAGE_ENDS = Step.PREVIEW_ENDS, Step.MESSAGE_ENDS
+_REPLY_BEGINS, _LAST_REPLY_BEGINS, _REPLY_ENDS = Step.REPLY_BEGINS, Step.LAST_REPLY_BEGINS, Step.REPLY_ENDS
 _NEED_DATA, _PAUSED = Wait.NEED_DATA, Wait.PAUSED
 _STREAM = Stream.STREAM
 
@@ -100,7 +103,7 @@ class Connection:
         self.client = _IDLE
         self.server = _SERVER_IDLE
         self._request: RequestHead | None = None
-        self._chunks: ChunkDecoder | None = None
+        self._chunks = ChunkDecoder(limits.chunk_line_bytes, limits.trailer_bytes, limits.header_count)
         self._answers_preview = False
         self._discarded_bytes = 0
         self.ends_after_reply = False
@@ -139,9 +142,14 @@ class Connection:
         return len(self._buffer) - self._position
 
     @property
+    def has_eof(self) -> bool:
+        """The client has said that it sends no more."""
+        return self._at_eof
+
+    @property
     def chunk_bytes_left(self) -> int:
         """What the client has announced of the current chunk and not yet sent."""
-        return 0 if self._chunks is None else self._chunks.chunk_bytes_left
+        return self._chunks.chunk_bytes_left
 
     # Bytes in, events out
 
@@ -162,20 +170,17 @@ class Connection:
 
         Raises: PeerProtocolError; afterwards the only step left is an error reply and the end of the connection.
         """
+        client = self.client
         try:
-            return self._next_event()
+            if client is _IDLE:
+                event: Event | Wait = self._read_head()
+            elif client in _READING:
+                event = self._read_body()
+            else:
+                return _PAUSED
         except PeerProtocolError:
             self._step(Step.CLIENT_BREAKS)
             raise
-
-    def _next_event(self) -> Event | Wait:
-        client = self.client
-        if client is _IDLE:
-            event: Event | Wait = self._read_head()
-        elif client in _READING:
-            event = self._read_body()
-        else:
-            return _PAUSED
         if event is _NEED_DATA and self._at_eof:
             mid_message = client is not _IDLE or self.buffered_bytes > 0
             self.client = CLIENT[client][Step.CLIENT_CLOSES]
@@ -192,7 +197,6 @@ class Connection:
         self.client = _IDLE
         self.server = _SERVER_IDLE
         self._request = None
-        self._chunks = None
         self._answers_preview = False
         self._discarded_bytes = 0
 
@@ -269,38 +273,38 @@ class Connection:
         self._request = request
         self._head_scanned = 0
         self._awaited_bytes = 0
-        if not request.encapsulated.has_body:
+        if request.encapsulated.body == "null-body":
             self._answers_preview = request.preview_bytes is not None
             self._step(Step.HEAD_WITHOUT_BODY)
             return
-        limits = self._limits
-        self._chunks = ChunkDecoder(limits.chunk_line_bytes, limits.trailer_bytes, limits.header_count)
-        self._answers_preview = request.preview_bytes is not None
-        self._step(Step.HEAD_WITH_BODY if request.preview_bytes is None else Step.HEAD_WITH_PREVIEW)
+        self._chunks.restart()
+        if request.preview_bytes is None:
+            self._step(_HEAD_WITH_BODY)
+        else:
+            self._answers_preview = True
+            self._step(_HEAD_WITH_PREVIEW)
 
     def _read_body(self) -> Event | Wait:
         chunks = self._chunks
-        if chunks is None:
-            raise LocalProtocolError("a body without a decoder")
-        if chunks.finished:
-            return self._end_of_body(chunks)
-        before = self._position
-        data, self._position = chunks.decode(self._buffer, before)
-        if self.client in _DISCARDING:
-            self._discarded_bytes += self._position - before
-            if self._discarded_bytes > self._limits.discard_bytes:
-                raise PeerProtocolError("too much body after its answer")
-        elif data:
-            return BodyData(data)
-        return self._end_of_body(chunks) if chunks.finished else _NEED_DATA
+        if not chunks.is_finished:
+            before = self._position
+            data, self._position = chunks.decode(self._buffer, before)
+            if self.client in _DISCARDING:
+                self._discarded_bytes += self._position - before
+                if self._discarded_bytes > self._limits.discard_bytes:
+                    raise PeerProtocolError("too much body after its answer")
+            elif data:
+                return BodyData(data)
+            if not chunks.is_finished:
+                return _NEED_DATA
+        return self._end_of_body(chunks)
 
     def _end_of_body(self, chunks: ChunkDecoder) -> Event | Wait:
         client = self.client
-        in_preview = client in _PREVIEWING
-        if in_preview and not chunks.is_ieof:
-            self.client = CLIENT[client][Step.PREVIEW_ENDS]
+        if client in _PREVIEWING and not chunks.is_ieof:
+            self.client = CLIENT[client][_PREVIEW_ENDS]
             return PREVIEW_END if client is _PREVIEW else _PAUSED
-        self.client = CLIENT[client][Step.MESSAGE_ENDS]
+        self.client = CLIENT[client][_MESSAGE_ENDS]
         if client in _DISCARDING:
             return _PAUSED
         return EndOfMessage(chunks.trailers) if chunks.trailers else END_OF_MESSAGE
@@ -332,9 +336,9 @@ class Connection:
         is_last = is_last or reply.close or self.ends_after_reply
         # A half-closed client may have sent its next request before; it goes on as long as there are bytes.
         is_last = is_last or (self._at_eof and self._position == len(self._buffer))
-        self._step(Step.LAST_REPLY_BEGINS if is_last else Step.REPLY_BEGINS)
+        self._step(_LAST_REPLY_BEGINS if is_last else _REPLY_BEGINS)
         if reply.body is not _STREAM:
-            self._step(Step.REPLY_ENDS)
+            self._step(_REPLY_ENDS)
         return render_reply(reply, is_last)
 
     def _check_204(self, reply: Reply) -> None:
@@ -346,8 +350,7 @@ class Connection:
     def _send_continue(self) -> list[bytes | memoryview]:
         self._step(Step.CONTINUE)
         self._answers_preview = False
-        if self._chunks is not None:
-            self._chunks.restart()
+        self._chunks.restart()
         return [CONTINUE_BYTES]
 
     def _step(self, step: Step) -> None:

@@ -17,7 +17,8 @@ _FIELDS = re.compile(rb"(?:%b++:%b*+\r\n(?:[\t ]%b*+\r\n)*+)*+" % (_TOKEN, _TEXT
 _REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.([0-9]{1,3})\r\n" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
-_NUMBER = re.compile(rb"[0-9]{1,15}")
+_DIGITS_MAX = 15
+_FOLDING = (b" ", b"\t")
 _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
@@ -79,7 +80,7 @@ def steering_fields(lowered: bytes) -> dict[bytes, bytes]:
     """
     found: dict[bytes, bytes] = {}
     for name, raw in _STEERING.findall(lowered):
-        value = unfold(raw)
+        value = unfold(raw) if b"\r" in raw else raw.rstrip(b" \t")
         if name in found:
             if name not in _LISTS:
                 raise PeerProtocolError(f"{name.decode()} stands twice")
@@ -90,7 +91,7 @@ def steering_fields(lowered: bytes) -> dict[bytes, bytes]:
 
 def parse_number(value: bytes, what: str) -> int:
     """A non-negative decimal of at most 15 digits. Raises: PeerProtocolError."""
-    if _NUMBER.fullmatch(value) is None:
+    if not value.isdigit() or len(value) > _DIGITS_MAX:  # bytes.isdigit takes 0-9 alone; int() would take +5 and 5_0
         raise PeerProtocolError(f"{what} is not a number")
     return int(value)
 
@@ -130,27 +131,31 @@ class HeaderLines:
 
     def value(self, name: bytes) -> bytes | None:
         """The first value of header `name` (lower case), unfolded and stripped; None when absent."""
-        found, lowered = self._find(name, 0)
-        return None if found < 0 else self._value_at(found + len(name) + 2, lowered)
-
-    def joined(self, name: bytes) -> bytes | None:
-        """All values of a list header as one comma list (RFC 9110 §5.3); None when absent."""
-        values = []
-        found, lowered = self._find(name, 0)
-        while found >= 0:
-            start = found + len(name) + 2
-            values.append(self._value_at(start, lowered))
-            found, lowered = self._find(name, start)
-        return b",".join(values) if values else None
-
-    def _find(self, name: bytes, start: int) -> tuple[int, bytes]:
         lowered = self._lowered
         if lowered is None:
             lowered = self._lowered = self.raw.lower()
-        return lowered.find(b"\n%b:" % name, start), lowered
+        found = lowered.find(b"\n" + name + b":")
+        return None if found < 0 else self._value_at(found + len(name) + 2)
 
-    def _value_at(self, start: int, lowered: bytes) -> bytes:
-        end = lowered.find(b"\r\n", start)
-        while end >= 0 and lowered[end + 2 : end + 3] in (b" ", b"\t"):
-            end = lowered.find(b"\r\n", end + 2)
-        return unfold(self.raw[start:end] if end >= 0 else self.raw[start:])
+    def joined(self, name: bytes) -> bytes | None:
+        """All values of a list header as one comma list (RFC 9110 §5.3); None when absent."""
+        lowered = self._lowered
+        if lowered is None:
+            lowered = self._lowered = self.raw.lower()
+        key = b"\n" + name + b":"
+        found = lowered.find(key)
+        values = []
+        while found >= 0:
+            start = found + len(key)
+            values.append(self._value_at(start))
+            found = lowered.find(key, start)
+        return b",".join(values) if values else None
+
+    def _value_at(self, start: int) -> bytes:
+        raw = self.raw
+        end = raw.find(b"\r\n", start)
+        if raw[end + 2 : end + 3] not in _FOLDING:
+            return raw[start:end].strip(b" \t") if end >= 0 else raw[start:].strip(b" \t\r")
+        while end >= 0 and raw[end + 2 : end + 3] in _FOLDING:
+            end = raw.find(b"\r\n", end + 2)
+        return unfold(raw[start:end] if end >= 0 else raw[start:])

@@ -84,8 +84,10 @@ def _bare_host(name: bytes) -> str:
 
 def read_status(head: bytes) -> int:
     """The status code of an encapsulated HTTP response head; 0 when it is not one."""
+    if not head:
+        return 0
     match = _STATUS_LINE.match(head)
-    return 0 if match is None else int(match.group(1))
+    return 0 if match is None else int(match[1])
 
 
 @lru_cache(maxsize=1024)
