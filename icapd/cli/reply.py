@@ -111,7 +111,7 @@ class ReplyReader:
             return b""
         body, position = self._chunks.decode(self._buffer, 0)
         self._buffer = self._buffer[position:]
-        self.is_finished = self._chunks.finished
+        self.is_finished = self._chunks.is_finished
         return body
 
 

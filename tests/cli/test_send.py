@@ -123,7 +123,7 @@ def test_what_comes_back_is_what_was_sent(
 
 def test_a_request_comes_back_as_a_request(icapd: Icapd, text: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
-    arguments = ["--method", "reqmod", "--url", icapd.url(""), "--no-204", "--save", saved]
+    arguments: list[str | Path] = ["--method", "reqmod", "--url", icapd.url(""), "--no-204", "--save", saved]
     ended, line = run_and_read_log(icapd, text, *arguments)
     assert ended.status == 0
     assert "the HTTP request came back, 4000 bytes of body" in ended.out
