@@ -6,9 +6,11 @@ Knows nothing of verdicts: it is told when it may go on.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
+from icapd.errors import SpoolError
 from icapd.icap import REPLY_END, Reply, ReplyData, ReplyEnd
-from icapd.net.link import Link
+from icapd.net.link import Link, Phase
 from icapd.scan.spool import Body
 
 _PIECE_BYTES = 128 * 1024
@@ -17,26 +19,29 @@ _PIECE_BYTES = 128 * 1024
 class _State(enum.Enum):
     HELD = "HELD"
     """The head and perhaps some drips are out; the rest waits for a verdict."""
-    SPOOLED = "SPOOLED"
-    """What the spool holds goes out as the client reads it."""
-    LIVE = "LIVE"
-    """The spool is out; what comes in goes out."""
+    FLOWING = "FLOWING"
+    """What is spooled goes out as the client reads it, then what comes in."""
     ENDED = "ENDED"
 
 
 class Echo:
     """One streamed echo.
 
-    State: `sent_bytes` of the spooled body are out; `_end` is set once the end of the message may follow.
+    A body that passes through is spooled while the client does not read: many clients write all of it before they
+    read, and would wait for us as we for them. Only when the spool is full does the client wait.
+
+    State: `sent_bytes` of the spooled body are out; `_end` is set once the end of the message may follow;
+    `_unspooled` is what the spool did not take, and no more is read while there is any.
     """
 
-    def __init__(self, link: Link, head: Reply, body: Body) -> None:
+    def __init__(self, link: Link, head: Reply, body: Body, open_body: Callable[[], Body]) -> None:
         self._link = link
         self._body = body.retain()
+        self._open_body = open_body
         self._state = _State.HELD
         self._end: ReplyEnd | None = None
         self._is_congested = False
-        self._pending: list[bytes] = []
+        self._unspooled: list[bytes] = []
         self.sent_bytes = 0
         self.dripped_bytes = 0
         link.send(head)
@@ -54,22 +59,26 @@ class Echo:
     def finish(self, trailers: bytes) -> None:
         """The body is whole and may go: sends what is left of it, then the end."""
         self._end = ReplyEnd(trailers) if trailers else REPLY_END
-        if self._state is _State.LIVE:
-            self._complete()
-        elif self._state is _State.HELD:
-            self._send_spooled()
+        self._link.enter(Phase.ANSWERING)
+        self.pass_on()
 
     def pass_on(self) -> None:
-        """The body may go though it is not whole: sends what is spooled, then each piece as it comes."""
-        self._link.pause_reading()
-        self._send_spooled()
+        """The body may go: sends what is spooled, then each piece as it comes."""
+        if self._state is _State.HELD:
+            self._state = _State.FLOWING
+            self._link.produce(self, is_push=True)
+        if self._state is _State.FLOWING:
+            self._pump()
 
     def feed(self, data: bytes) -> None:
         """A piece that came in behind the spooled part."""
-        if self._state is _State.LIVE:
+        if self._state is not _State.FLOWING or not data:
+            return
+        if not self._is_congested and self.sent_bytes >= self._body.size_bytes and not self._unspooled:
             self._link.send(ReplyData(data))
-        elif data:
-            self._pending.append(data)
+        elif self._unspooled or not self._spool(data):
+            self._unspooled.append(data)
+            self._link.pause_reading()
 
     def abandon(self) -> None:
         """Lets the body go; nothing more will be sent."""
@@ -77,51 +86,51 @@ class Echo:
             self._state = _State.ENDED
             self._body.release()
 
-    def _send_spooled(self) -> None:
-        self._state = _State.SPOOLED
-        self._link.produce(self, is_push=False)
+    def _spool(self, data: bytes) -> bool:
+        try:
+            self._body.append(data)
+        except SpoolError:
+            return False
+        return True
 
     # Twisted calls these as the client reads
 
     def resumeProducing(self) -> None:
         """There is room to write."""
-        if self._state is _State.LIVE:
+        if self._state is _State.FLOWING:
             self._is_congested = False
-            self._link.resume_reading()
-            return
-        if self._state is not _State.SPOOLED:
-            return
-        piece = self._body.read(self.sent_bytes, _PIECE_BYTES)
-        if piece:
-            self.sent_bytes += len(piece)
-            self._link.send(ReplyData(piece))
-        if self.sent_bytes >= self._body.size_bytes:
-            self._link.stop_producing()
-            self._after_spooled()
+            self._link.enter(Phase.BODY if self._end is None else Phase.ANSWERING)
+            self._pump()
 
     def pauseProducing(self) -> None:
-        """The client does not read as fast as it sends: it may send no more until it does."""
-        if self._state is _State.LIVE and not self._is_congested:
+        """The client does not read as fast as we write."""
+        if self._state is _State.FLOWING:
             self._is_congested = True
-            self._link.pause_reading()
+            self._link.enter(Phase.ANSWERING)
 
     def stopProducing(self) -> None:
         """The connection is lost."""
         self.abandon()
 
-    def _after_spooled(self) -> None:
-        pending, self._pending = self._pending, []
-        self._link.send(*[ReplyData(piece) for piece in pending])
-        if self._end is not None:
-            self._complete()
+    def _pump(self) -> None:
+        while not self._is_congested and (piece := self._body.read(self.sent_bytes, _PIECE_BYTES)):
+            self.sent_bytes += len(piece)
+            self._link.send(ReplyData(piece))
+        if self._is_congested:
             return
-        self._state = _State.LIVE
-        self._link.produce(self, is_push=True)
-        self._link.resume_reading()
+        if self._unspooled:
+            pieces, self._unspooled = self._unspooled, []
+            self._link.send(*[ReplyData(piece) for piece in pieces])
+            self._link.resume_reading()
+        if self._end is not None:
+            self._complete(self._end)
+        elif self._body.size_bytes:
+            self._body.release()
+            self._body = self._open_body()
+            self.sent_bytes = 0
 
-    def _complete(self) -> None:
-        if self._state is _State.LIVE:
-            self._link.stop_producing()
+    def _complete(self, end: ReplyEnd) -> None:
+        self._link.stop_producing()
         self.abandon()
-        self._link.send(self._end or REPLY_END)
+        self._link.send(end)
         self._link.answered()

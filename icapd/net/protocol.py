@@ -6,6 +6,7 @@ requests past `limits.pipelined_bytes`, a body that passes through unspooled, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -49,12 +50,14 @@ class IcapProtocol(Protocol):
         self.codec = Connection(gateway.codec_limits)
         self.phase = Phase.HEAD
         self.deadline = gateway.now() + gateway.phase_s[Phase.HEAD]
+        self._body_idle_s = gateway.phase_s[Phase.BODY]
         self._body_deadline = 0.0
         self._started = 0.0
         self._transaction: Transaction | None = None
         self._is_advancing = False
         self._reading_is_paused = False
         self._lingered_bytes = 0
+        self._rest: _Rest | None = None
 
     # From the transport
 
@@ -69,7 +72,7 @@ class IcapProtocol(Protocol):
         codec = self.codec
         codec.receive_data(data)
         self._advance()
-        if codec.buffered_bytes > self._gateway.pipelined_bytes and self._transaction is not None:
+        if codec.buffered_bytes > self._gateway.pipelined_bytes and (self._transaction or self._rest is not None):
             self.pause_reading()
 
     def readConnectionLost(self) -> None:
@@ -101,14 +104,15 @@ class IcapProtocol(Protocol):
         try:
             while True:
                 event = codec.next_event()
-                if event is _NEED_DATA:
-                    break
-                if event is _PAUSED:
-                    if not codec.cycle_is_over:
-                        break
+                if event is not _NEED_DATA and event is not _PAUSED:
+                    self._dispatch(event)
+                if codec.cycle_is_over:
                     self._next_cycle()
-                    continue
-                self._dispatch(event)
+                    if codec.buffered_bytes or codec.has_eof:
+                        continue
+                    break
+                if event is _NEED_DATA or event is _PAUSED:
+                    break
         except PeerProtocolError as error:
             self._refuse(error)
         except Exception:  # the border: an error of ours ends this connection, not the front
@@ -122,15 +126,16 @@ class IcapProtocol(Protocol):
             self.enter(_HEAD)
 
     def _dispatch(self, event: Event | Wait) -> None:
-        transaction = self._transaction
         if isinstance(event, RequestHead):
             self._begin(event)
-        elif isinstance(event, PeerClosed):
+            return
+        transaction = self._transaction
+        if isinstance(event, PeerClosed):
             self.transport.loseConnection()
         elif transaction is None:
             return
         elif isinstance(event, BodyData):
-            self.deadline = min(self._gateway.now() + self._gateway.phase_s[_BODY], self._body_deadline)
+            self.deadline = min(self._gateway.now() + self._body_idle_s, self._body_deadline)
             transaction.on_body(event.data)
         elif isinstance(event, PreviewEnd):
             transaction.on_preview_end()
@@ -142,7 +147,7 @@ class IcapProtocol(Protocol):
         self._started = now = gateway.now()
         self.phase = _BODY
         self._body_deadline = now + gateway.body_total_s
-        self.deadline = min(now + gateway.phase_s[_BODY], self._body_deadline)
+        self.deadline = min(now + self._body_idle_s, self._body_deadline)
         service = gateway.services.find(head.path)
         istag = gateway.services.istag
         if service is None:
@@ -166,6 +171,25 @@ class IcapProtocol(Protocol):
         self.send(reply)
         self.answered()
 
+    def _awaits_reader(self) -> bool:
+        """Whether the next request must wait until the client has taken the last answer.
+
+        Or else one that sends and never reads makes us keep all its answers.
+        """
+        transport = self.transport
+        if self._rest is None and (transport.dataBuffer or transport._tempDataBuffer) and transport.connected:
+            self.enter(Phase.ANSWERING)
+            self._rest = _Rest(self._on_read)
+            self.produce(self._rest, is_push=False)
+        return self._rest is not None
+
+    def _on_read(self) -> None:
+        transport = self.transport
+        if not transport.dataBuffer and not transport._tempDataBuffer:
+            self._rest = None
+            self.stop_producing()
+            self._advance()
+
     def _next_cycle(self) -> None:
         self.codec.start_next_cycle()
         self.enter(_IDLE)
@@ -187,6 +211,8 @@ class IcapProtocol(Protocol):
             transaction.on_broken(status, error)
         if self.codec.may_begin_reply:
             self.send(Reply(status, self._gateway.services.istag, close=True))
+            self._linger()
+        elif self.codec.must_close:  # the reply is whole, and must not be destroyed by a reset
             self._linger()
         elif self.phase is not _LINGERING:
             self.break_off()
@@ -288,6 +314,19 @@ class IcapProtocol(Protocol):
         self._lingered_bytes += len(data)
         if self._lingered_bytes > self._gateway.discard_bytes:
             self.transport.abortConnection()
+
+
+class _Rest:
+    """Waits for the end of what is written: the producer that a transport asks for more once it has sent it all."""
+
+    def __init__(self, on_room: Callable[[], None]) -> None:
+        self.resumeProducing = on_room
+
+    def pauseProducing(self) -> None:
+        """Not called: only push producers are."""
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which the protocol hears too."""
 
 
 _IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY

@@ -26,6 +26,7 @@ from icapd.scan.pipeline import Judging, Source, in_context, refusal
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from icapd.icap.events import Stream
     from icapd.net.gateway import Gateway
     from icapd.net.services import ServiceEntry
     from icapd.reactor import DelayedCall
@@ -98,7 +99,7 @@ class Transaction:
                 decision = service.policy.decide(self._claims.facts)
         if decision is None:
             if head.has_body:
-                self._body = self._gateway.spool.open(service.max_body_bytes)
+                self._body = self._open_body()
             else:
                 self._conclude(_NO_BODY)
             return
@@ -133,7 +134,7 @@ class Transaction:
         except SpoolError as error:
             self._refuse(error, unsaved)
             return
-        if self._service.drips and self._body_bytes >= self._gateway.stall_after_bytes:
+        if self._may_stall and self._body_bytes >= self._gateway.stall_after_bytes:
             self._await_stall()
 
     def on_preview_end(self) -> None:
@@ -166,11 +167,6 @@ class Transaction:
             self._status = self._status or status
             self._error = error
             self.finish()
-
-    @property
-    def is_streaming(self) -> bool:
-        """Whether a part of the answer is already out."""
-        return self._echo is not None
 
     # From the body to the answer
 
@@ -228,9 +224,8 @@ class Transaction:
         self._gateway.counters.add("icapd_spool_refused_total", (report.findings[0].name,))
         self._gateway.log.event(EventName.SPOOL_REFUSED, transaction=self.identifier, reason=str(error))
         self._end_stall()
-        facts = self._claims.facts
-        facts.report = self._report = report
-        self._decision = self._service.policy.decide(facts)
+        self._claims.facts.report = self._report = report
+        self._decision = self._service.policy.decide(self._claims.facts)
         if self._decision.action is Action.BLOCK:
             self._answer()
         else:
@@ -238,27 +233,32 @@ class Transaction:
 
     def _let_pass(self, unsaved: bytes = b"") -> None:
         """The body may go unjudged: it is dropped where a 204 can stand for it, else it goes back as it comes."""
-        in_preview = self._link.codec.answers_preview
-        if self._echo is None and (in_preview or self._head.allow_204):
+        if self._echo is None and self._link.codec.may_send_204:
             self._stage = _DROPPING
             return
         self._stage = _PASSING
-        if self._body is None:
-            self._body = self._gateway.spool.open(0)
+        body, self._body = self._body or self._open_body(), None
         if self._echo is None:
-            self._echo = Echo(self._link, self._echo_reply(self._fields()), self._body)
+            self._echo = self._echo_of(body, self._fields())
+        body.release()
         self._echo.pass_on()
         self._echo.feed(unsaved)
 
+    def _open_body(self) -> Body:
+        return self._gateway.spool.open(self._service.max_body_bytes)
+
     # The answer
+
+    def _echo_of(self, body: Body, fields: bytes) -> Echo:
+        return Echo(self._link, self._echo_reply(fields, STREAM), body, self._open_body)
 
     def _fields(self) -> bytes:
         if self._report is None or self._decision is None:
             return _PENDING_FIELDS
         return verdict_fields(self._report, self._decision)
 
-    def _echo_reply(self, fields: bytes, body: bytes | None = None) -> Reply:
-        """The client's own message back; without `body` its body follows in a stream."""
+    def _echo_reply(self, fields: bytes, body: bytes | Stream | None) -> Reply:
+        """The client's own message back."""
         head = self._head
         is_request = head.method == "REQMOD"
         http_head = head.http_request if is_request else head.http_response
@@ -268,7 +268,7 @@ class Transaction:
             fields,
             http_head,
             http_is_request=is_request,
-            body=STREAM if body is None else body,
+            body=body,
             trailers=self._trailers,
         )
 
@@ -281,7 +281,6 @@ class Transaction:
             self._block(decision)
             return
         if self._echo is not None:
-            link.enter(Phase.ANSWERING)
             self._echo.finish(self._trailers)
             return
         fields = self._fields()
@@ -292,13 +291,11 @@ class Transaction:
             return
         self._status = 200
         if not self._head.has_body:
-            reply = self._echo_reply(fields, b"")
-            link.send(Reply(200, reply.istag, fields, reply.http_head, http_is_request=reply.http_is_request))
+            link.send(self._echo_reply(fields, None))
         elif self._body is None or self._body.is_in_memory:
             link.send(self._echo_reply(fields, b"" if self._body is None else self._body.content()))
         else:
-            link.enter(Phase.ANSWERING)
-            self._echo = Echo(link, self._echo_reply(fields), self._body)
+            self._echo = self._echo_of(self._body, fields)
             self._echo.finish(self._trailers)
             return
         link.answered()
@@ -333,6 +330,11 @@ class Transaction:
 
     # Stalls
 
+    @property
+    def _may_stall(self) -> bool:
+        """A reply cannot begin in a preview that 100 Continue may still answer."""
+        return self._service.drips and self._claims.is_response and not self._link.codec.answers_preview
+
     def _await_stall(self) -> None:
         if self._stall is None:
             self._stall = self._gateway.reactor.callLater(self._gateway.stall_s, self._on_stall)
@@ -346,7 +348,7 @@ class Transaction:
             return
         if self._echo is None:
             self._status = 200
-            self._echo = Echo(self._link, self._echo_reply(_PENDING_FIELDS), self._body)
+            self._echo = self._echo_of(self._body, _PENDING_FIELDS)
         if self._echo.drip():
             self._gateway.counters.add("icapd_drips_total")
             self._await_stall()

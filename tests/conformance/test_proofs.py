@@ -85,10 +85,10 @@ PROOFS: dict[int, tuple[str, ...]] = {
     ),
     46: (NET + "test_point_46_x_infection_found_has_the_form_rspamd_reads",),
     47: (NET + "test_point_47_clean_replies_have_no_infection_headers",),
-    48: (NET + "test_point_48_x_infection_found_and_x_virus_name_by_configuration",),
+    48: (NET + "test_point_48_x_infection_found_and_x_virus_name_on_every_block",),
     49: (NET + "test_point_49_threat_names_are_sanitised",),
-    50: (NET + "test_point_50_identity_headers_only_from_listed_clients",),
-    51: (NET + "test_point_51_icaps",),
+    50: (NET + "test_point_50_identity_headers_are_read_as_configured",),
+    51: (NET + "test_point_51_icaps_is_left_to_a_proxy_in_front",),
     52: (
         CODEC + "test_point_52_a_half_closed_client_gets_its_answer",
         NET + "test_point_52_closing_does_not_destroy_the_reply",

@@ -1,0 +1,1 @@
+"""The server as its clients and operators see it: a real process over loopback."""
