@@ -118,7 +118,7 @@ class Report:
         """A file or folder could not be read: an error, which --quiet shows too."""
         self.unread_files += 1
         self._advance()
-        if self._options.json:
+        if self._options.json and not self._options.quiet:
             print(json.dumps({"path": path_text(path), "error": error.strerror}))
         self._err.line(f"{path_text(path)}: {error.strerror}", "UNREAD")
 

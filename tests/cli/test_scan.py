@@ -148,7 +148,7 @@ def test_blocked_outweighs_unread(tree: Path) -> None:
 
 def test_quiet_says_nothing_but_errors(tree: Path) -> None:
     assert icapd("scan", "--quiet", tree / "clean.txt")[:2] == (0, "")
-    ended = icapd("scan", "--quiet", tree, tree / "nowhere")
+    ended = icapd("scan", "--quiet", "--json", tree, tree / "nowhere")
     assert ended[:2] == (1, "")
     assert "nowhere" in ended.err
     assert "pipe" not in ended.err

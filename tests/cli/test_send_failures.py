@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import icapd
 from tests.cli.scripted import Scripted, read_until
+from tests.support.icapd import ICAPD
 from tests.support.ports import free_port
 
 NO_CONTENT = b"ICAP/1.0 204 No modifications needed\r\nEncapsulated: null-body=0\r\n\r\n"
@@ -74,6 +78,24 @@ def test_silence_has_an_end(text: Path) -> None:
         ended = icapd("send", text, "--url", server.url, "--timeout", "0.2")
     assert ended.status == 3
     assert "was silent for 0.2 s" in ended.err
+
+
+def test_ctrl_c_ends_quietly(text: Path) -> None:
+    is_asked = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        read_until(connection, END)
+        is_asked.set()
+        connection.recv(1)  # until the client is gone
+
+    with Scripted(script) as server:
+        process = subprocess.Popen(
+            [ICAPD, "send", text, "--url", server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert is_asked.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == 130
 
 
 def test_a_reply_before_the_body_is_through_is_taken(tmp_path: Path) -> None:
