@@ -198,6 +198,9 @@ def _as_json(scanned: Scanned) -> dict[str, object]:
             }
             for finding in report.findings
         ],
+        "engines": [
+            {"engine": engine.engine, "outcome": engine.outcome, "reason": engine.reason} for engine in report.reports
+        ],
         "media_type": report.identity.media_type,
         "size_bytes": report.size_bytes,
         "sha256": scanned.sha256.hex(),

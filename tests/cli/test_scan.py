@@ -81,6 +81,7 @@ def test_json_has_a_line_for_each_file(tree: Path) -> None:
     assert ["inner/eicar.com"] in [finding["trail"] for finding in packed["findings"]]
     assert (large["verdict"], large["action"], large["size_bytes"]) == ("CLEAN", "allow", 600_000)
     assert large["sha256"] == hashlib.sha256(b"large " * 100_000).hexdigest()
+    assert {"engine": "yara", "outcome": "FOUND", "reason": ""} in eicar["engines"]
     assert by_name["empty"]["verdict"] == "CLEAN"
     summary = last["summary"]
     assert (summary["files"], summary["unread"]) == (5, 0)
