@@ -58,7 +58,7 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_spool_bytes": Definition("gauge", "Bodies held.", ("place",)),
     "icapd_fronts": Definition("gauge", "Front processes that run."),
     "icapd_front_deaths_total": Definition("counter", "Fronts that ended unasked."),
-    "icapd_ready": Definition("gauge", "1 when every scanner has its rules and nothing drains."),
+    "icapd_ready": Definition("gauge", "1 when every front has scanners with their rules and nothing drains."),
     "icapd_build_info": Definition("gauge", "Always 1.", ("version", "ruleset", "istag")),
     "icapd_spool_refused_total": Definition("counter", "Bodies that could not be kept.", ("reason",)),
     "icapd_internal_errors_total": Definition("counter", "Errors of icapd itself."),

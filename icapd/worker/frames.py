@@ -78,7 +78,7 @@ FromNursery = Loaded | BuildFailed | Spawned | Exited
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """Front to supervisor: whether all its scanners have their rules."""
+    """Front to supervisor: whether it has scanners with their rules, and does not drain."""
 
     is_ready: bool
 
@@ -134,7 +134,7 @@ def encode_task(task: ScanTask) -> bytes:
 
 
 def decode_task(packet: bytes) -> tuple[ScanTask, bytes]:
-    """A task and the body behind it; the body is empty when it comes as a descriptor. Raises: msgspec.MsgspecError."""
+    """A task and the body behind it; the body is empty when it comes as a descriptor. Raises: MsgspecError."""
     end = _HEADER_BYTES + int.from_bytes(packet[:_HEADER_BYTES], "big")
     return _decode_task(packet[_HEADER_BYTES:end]), packet[end:]
 

@@ -65,6 +65,7 @@ class Nursery:
         return True
 
     def _fork(self, slot: int, end: socket.socket) -> None:
+        nursery = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._control.close()
@@ -72,7 +73,7 @@ class Nursery:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._waker.close()
-            scanner.run(end, self._engines, self._memory_bytes)
+            scanner.run(end, self._engines, self._memory_bytes, nursery)
         end.close()
         self._slots[pid] = slot
         pidfd = os.pidfd_open(pid)
@@ -96,6 +97,13 @@ def main(arguments: list[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it goes when its front does; scanners inherit this
+    try:
+        return _serve(control, snapshot_descriptor, memory_bytes)
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # the front is gone, and the scanners go with us
+
+
+def _serve(control: socket.socket, snapshot_descriptor: int, memory_bytes: int) -> int:
     started = time.monotonic()
     try:
         engines = build_engines(decode_snapshot(read_memfd(snapshot_descriptor)))
@@ -106,10 +114,7 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     send(control, [encode(Loaded(time.monotonic() - started))])
-    try:
-        Nursery(control, engines, memory_bytes).run()
-    except (BrokenPipeError, ConnectionResetError):
-        return 0  # the front is gone, and the scanners go with us
+    Nursery(control, engines, memory_bytes).run()
     return 0
 
 

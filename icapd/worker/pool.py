@@ -162,8 +162,11 @@ class ScannerPool:
 
     @property
     def is_ready(self) -> bool:
-        """Every scanner has its rules."""
-        return len(self._scanners) == self._count and all(s.pidfd is not None for s in self._scanners.values())
+        """The rules are loaded, and a scanner is there.
+
+        Not every one: a body that crashes its scanner must not take a server out of its load balancer.
+        """
+        return self._nursery.is_loaded and any(s.pidfd is not None for s in self._scanners.values())
 
     @property
     def queued(self) -> int:

@@ -27,11 +27,14 @@ _NAME_CHARACTERS_MAX = 200
 _TRAIL_MAX = 16
 
 
-def run(end: socket.socket, engines: EngineSet, memory_bytes: int) -> NoReturn:
-    """Serves tasks until the front closes the channel. Never returns: the process is a fork of the nursery."""
+def run(end: socket.socket, engines: EngineSet, memory_bytes: int, nursery: int) -> NoReturn:
+    """Serves tasks until the front closes the channel. Never returns: the process is a fork of the nursery.
+
+    Args: `nursery` is the process it was forked from.
+    """
     exit_code = 1
     try:
-        _settle(memory_bytes)
+        _settle(memory_bytes, nursery)
         while _serve_one(end, engines):
             pass
         exit_code = 0
@@ -41,9 +44,11 @@ def run(end: socket.socket, engines: EngineSet, memory_bytes: int) -> NoReturn:
         os._exit(exit_code)
 
 
-def _settle(memory_bytes: int) -> None:
+def _settle(memory_bytes: int, nursery: int) -> None:
     """Ties the scanner's life to its nursery's and bounds its memory."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != nursery:
+        os._exit(0)  # it died before we asked to be told, and nobody could kill us at a deadline
     limit = _data_bytes() + memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -65,11 +70,19 @@ def _serve_one(end: socket.socket, engines: EngineSet) -> bool:
         return False
     task, inline = decode_task(packet)
     examination = _examine(task, inline, descriptors, engines)
-    answer = encode(ScanAnswer(task.number, _trimmed(examination)))
-    if len(answer) > PACKET_BYTES_MAX:
-        answer = encode(ScanAnswer(task.number, _failure("the report is too large")))
-    end.send(answer)
+    end.send(_packet(task.number, examination))
     return True
+
+
+def _packet(number: int, examination: Examination) -> bytes:
+    """The answer; a failure when an engine's report does not go into a packet, or is no report at all."""
+    try:
+        packet = encode(ScanAnswer(number, _trimmed(examination)))
+    except (TypeError, ValueError) as error:  # also UnicodeEncodeError: text that is no Unicode
+        return encode(ScanAnswer(number, _failure(f"{type(error).__name__}: {error}"[:_NAME_CHARACTERS_MAX])))
+    if len(packet) > PACKET_BYTES_MAX:
+        return encode(ScanAnswer(number, _failure("the report is too large")))
+    return packet
 
 
 def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: EngineSet) -> Examination:

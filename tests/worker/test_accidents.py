@@ -1,0 +1,223 @@
+"""Accidents of scanners and nurseries: the job ends as ScannerLost or with a failure, and the next one works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engines.yara import SPEC as YARA
+from engines.yara import YaraOptions
+from icapd.errors import ScannerLost, ScanTimedOut
+from icapd.scan.model import Outcome
+from icapd.scan.tree import Examination
+from tests.engines.slow_content import SLOW_CONTENT, SLOW_RULE
+from tests.support.engines import NAME, order
+from tests.support.reactor import wait_for, wait_until
+from tests.support.tree import is_alive, kill, wait_gone
+from tests.worker.conftest import Make
+from tests.worker.scanners import MEMORY_BYTES, ScannerBench, puppet_snapshot
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_crash_ends_its_job_alone(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    for number, (word, argument) in enumerate(
+        [("abort", ""), ("segv", ""), ("exit", 0), ("exit", 3), ("leave", "")], 1
+    ):
+        gate = tmp_path / f"gate {number}"
+        bench.submit(order("wait", gate), f"beside {number}")
+        before = set(bench.scanner_pids)
+        with pytest.raises(ScannerLost):
+            bench.scan(order(word, argument))
+        gate.touch()
+        wait_until(bench.has_ended(f"beside {number}"))
+        wait_until(lambda: bench.pool.is_ready and len(bench.scanner_pids) == 2)
+
+        assert isinstance(bench.outcomes[f"beside {number}"], Examination)
+        assert len(before & set(bench.scanner_pids)) == 1
+        assert dict(bench.counters.values()["icapd_scanner_deaths_total"]) == {("crash",): number}
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+
+
+def test_a_crash_beside_a_living_scanner_leaves_the_pool_ready(bench: ScannerBench) -> None:
+    seen: list[tuple[int, bool]] = []
+    crash = bench.submit(order("abort"))
+    crash.addErrback(lambda _: seen.append((bench.pool.alive, bench.pool.is_ready)))
+    wait_until(lambda: seen)
+
+    assert seen == [(1, True)]
+
+
+def test_jobs_behind_a_crash_are_served_by_the_next_scanner(single: ScannerBench) -> None:
+    single.submit(order("abort"), "crash")
+    names = [str(number) for number in range(5)]
+    for name in names:
+        single.submit(order("find", name), name)
+    wait_until(single.has_ended("crash", *names))
+
+    assert isinstance(single.outcomes["crash"], ScannerLost)
+    assert all(isinstance(single.outcomes[name], Examination) for name in names)
+
+
+def test_an_idle_scanner_that_is_killed_is_replaced(bench: ScannerBench) -> None:
+    for pid in bench.scanner_pids:
+        kill(pid)
+    wait_until(lambda: bench.pool.is_ready and len(bench.scanner_pids) == 2)
+
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("raise", "RuntimeError: what"),
+        ("none", "AttributeError"),
+        ("wrong-outcome", "KeyError"),
+        ("wrong-name", "TypeError"),
+        ("object", "TypeError"),
+        ("surrogate", "UnicodeEncodeError"),
+        ("verbose", "too large"),
+    ],
+)
+def test_an_engine_that_fails_costs_no_scanner(bench: ScannerBench, word: str, reason: str) -> None:
+    before = bench.scanner_pids
+    [report] = bench.scan(order(word, "what")).reports
+
+    assert report.outcome is Outcome.FAILED
+    assert reason in report.reason
+    assert bench.scanner_pids == before
+
+
+def test_an_answer_that_makes_no_sense_ends_the_scanner(single: ScannerBench) -> None:
+    [before] = single.scanner_pids
+    with pytest.raises(ScannerLost, match="no sense"):
+        single.scan(order("wrong-kind"))
+    wait_gone([before])
+
+    assert single.found(order("find", "afterwards")) == "afterwards"
+
+
+def test_memory_has_a_limit(single: ScannerBench) -> None:
+    [pid] = single.scanner_pids
+    [report] = single.scan(order("eat")).reports
+
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "MemoryError: ")
+    assert single.found(order("find", "afterwards")) == "afterwards"
+    assert single.scanner_pids == [pid]
+
+
+def test_an_engine_that_eats_on_is_kept_small_and_killed(single: ScannerBench) -> None:
+    [pid] = single.scanner_pids
+    usual_bytes = resident_bytes(single.nursery_pid)
+    largest_bytes = 0
+    eating = single.submit(order("eat-and-hang"), "eating", scan_s=1.0)
+
+    def has_ended() -> bool:
+        nonlocal largest_bytes
+        if is_alive(pid):
+            largest_bytes = max(largest_bytes, resident_bytes(pid))
+        return "eating" in single.outcomes
+
+    wait_until(has_ended)
+    assert isinstance(single.outcomes["eating"], ScanTimedOut)
+    assert eating.called
+    assert MEMORY_BYTES / 2 < largest_bytes - usual_bytes < MEMORY_BYTES * 1.5
+    wait_gone([pid])
+
+
+def test_scanners_end_with_their_nursery_and_a_new_one_comes(bench: ScannerBench) -> None:
+    nursery, scanners = bench.nursery_pid, bench.scanner_pids
+    bench.submit(order("hang"), "running")
+    os.kill(nursery, signal.SIGKILL)
+    wait_until(bench.has_ended("running"))
+    wait_gone([nursery, *scanners])
+
+    assert isinstance(bench.outcomes["running"], ScannerLost)
+    bench.settle()
+    assert bench.found(order("find", "later")) == "later"
+    assert bench.nursery_pid != nursery
+    assert not set(bench.scanner_pids) & set(scanners)
+
+
+def test_a_nursery_that_dies_while_it_builds_is_replaced(make: Make) -> None:
+    bench = make(waits=False)
+    early = bench.submit(order("find", "early"))
+    os.kill(bench.nursery_pid, signal.SIGKILL)
+
+    assert wait_for(early).reports[0].findings[0].name == "early"
+
+
+def test_a_nursery_that_stands_still_stops_no_deadline(single: ScannerBench) -> None:
+    nursery, [scanner] = single.nursery_pid, single.scanner_pids
+    os.kill(nursery, signal.SIGSTOP)
+    with pytest.raises(ScanTimedOut):
+        single.scan(order("hang"), scan_s=0.3)
+    wait_gone([scanner])
+    os.kill(nursery, signal.SIGCONT)
+
+    assert single.found(order("find", "afterwards")) == "afterwards"
+
+
+def test_scanners_and_nurseries_do_not_mind_a_terminals_signals(bench: ScannerBench) -> None:
+    pids = [bench.nursery_pid, *bench.scanner_pids]
+    for pid in pids:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+    assert [bench.nursery_pid, *bench.scanner_pids] == pids
+
+
+def test_a_scanner_holds_no_descriptor_of_its_nursery(bench: ScannerBench) -> None:
+    for pid in bench.scanner_pids:
+        assert sorted(os.listdir(f"/proc/{pid}/fd"), key=int)[:3] == ["0", "1", "2"]
+        links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+        assert sum(link.startswith("socket:") for link in links) == 1
+        assert not any("memfd" in link for link in links)
+
+
+def test_stopping_leaves_no_process(make: Make) -> None:
+    bench = make()
+    pids = [bench.nursery_pid, *bench.scanner_pids]
+    bench.submit(order("hang"), "running")
+    bench.pool.stop()
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+    assert isinstance(bench.outcomes["running"], ScannerLost)
+
+
+def test_rules_of_another_engine_version_are_refused(make: Make) -> None:
+    built = puppet_snapshot()
+    older = msgspec.structs.replace(built.engines[0], version="0")
+    bench = make(snapshot=msgspec.structs.replace(built, engines=(older,)), waits=False)
+    wait_until(lambda: bench.problems)
+
+    assert [problem.where for problem in bench.problems] == [f"engines.{NAME}"]
+    wait_until(lambda: not bench.nursery_pids)
+
+
+def test_time_limits_of_yara_x_fire_in_every_scanner(make: Make, tmp_path: Path) -> None:
+    """They do not when the nursery has matched anything before it forked."""
+    rules = tmp_path / "slow.yar"
+    rules.write_text(SLOW_RULE)
+    options = YaraOptions(rules=[str(rules)], backend="yara-x", timeout_s=2)
+    bench = make(count=2, snapshot=puppet_snapshot(yara=(YARA, options)))
+    before = bench.scanner_pids
+    started = time.monotonic()
+    for name in ("one", "other"):
+        bench.submit(SLOW_CONTENT + name.encode(), name)
+    wait_until(bench.has_ended("one", "other"))
+
+    assert time.monotonic() - started < 5
+    for outcome in bench.outcomes.values():
+        assert isinstance(outcome, Examination)
+        assert {report.engine: report.outcome for report in outcome.reports}["yara"] is Outcome.TIMED_OUT
+    assert bench.scanner_pids == before
