@@ -17,6 +17,7 @@ _EXTENSION = rb"[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+" % (_TOKEN, _TOK
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*+)\r\n" % _EXTENSION)
 _EACH_EXTENSION = re.compile(_EXTENSION)
+_ONLY_CHUNK_ENDS = b"\r\n0\r\n\r\n"
 _CHUNK_BYTES_MAX = (1 << 63) - 1
 
 
@@ -72,6 +73,17 @@ class ChunkDecoder:
         Returns: the body bytes found, and where the undecoded rest begins.
         Raises: PeerProtocolError for a malformed or overlong chunk line, chunk end or trailer.
         """
+        if self._reading is _SIZE:
+            match = _PLAIN_LINE.match(buffer, start)
+            if match is not None:
+                begin = match.end()
+                end = begin + int(match[1], 16)
+                if end > begin and buffer.startswith(_ONLY_CHUNK_ENDS, end):  # most previews and small bodies
+                    self._finish()
+                    return buffer[begin:end], end + len(_ONLY_CHUNK_ENDS)
+        return self._decode_in_steps(buffer, start)
+
+    def _decode_in_steps(self, buffer: bytes, start: int) -> tuple[bytes, int]:
         position = start
         pieces: list[bytes] = []
         while True:

@@ -46,6 +46,7 @@ from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
 from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
 
 METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
+_HEAD_ENDS = b"\r\n\r\n"
 _HARMLESS_CODINGS = (None, b"chunked", b"identity")
 
 # Members bound once: reading one from its class costs several times a dictionary look-up.
@@ -255,19 +256,21 @@ class Connection:
 
     def _read_sections(self, encapsulated: Encapsulated, start: int) -> tuple[bytes, bytes] | None:
         """The two HTTP heads behind an ICAP head, or None while they are incomplete."""
-        if encapsulated.header_bytes > self._limits.head_bytes:
+        request_end = start + (encapsulated.req_bytes or 0)
+        end = request_end + (encapsulated.res_bytes or 0)
+        if end - start > self._limits.head_bytes:
             raise PeerProtocolError("encapsulated head too long")
-        end = start + encapsulated.header_bytes
-        if len(self._buffer) < end:
+        buffer = self._buffer
+        if len(buffer) < end:
             self._awaited_bytes = end - self._position  # until then the head is not parsed again
             return None
-        request_end = start + (encapsulated.req_bytes or 0)
-        sections = self._buffer[start:request_end], self._buffer[request_end:end]
-        for section in sections:
-            if section and section.find(b"\r\n\r\n") != len(section) - 4:
-                raise PeerProtocolError("Encapsulated offsets do not meet the end of an HTTP head")
+        request, response = buffer[start:request_end], buffer[request_end:end]
+        if (request and request.find(_HEAD_ENDS) != len(request) - 4) or (
+            response and response.find(_HEAD_ENDS) != len(response) - 4
+        ):
+            raise PeerProtocolError("Encapsulated offsets do not meet the end of an HTTP head")
         self._position = end
-        return sections
+        return request, response
 
     def _accept(self, request: RequestHead) -> None:
         self._request = request
@@ -316,7 +319,7 @@ class Connection:
 
         Raises: LocalProtocolError for a message that the state tables have no row for.
         """
-        if isinstance(message, Reply):
+        if type(message) is Reply:
             return self._send_reply(message)
         if isinstance(message, ReplyData):
             self._step(Step.REPLY_DATA)

@@ -12,8 +12,8 @@ from functools import lru_cache
 from icapd.errors import PeerProtocolError
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_TEXT = rb"[\t\x20-\x7e\x80-\xff]"
-_FIELDS = re.compile(rb"(?:%b++:%b*+\r\n(?:[\t ]%b*+\r\n)*+)*+" % (_TOKEN, _TEXT, _TEXT))
+_FIELDS = re.compile(rb"(?:%b++:[^\n]*+\n(?:[\t ][^\n]*+\n)*+)*+" % _TOKEN)
+_TEXT_BYTES = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
 _REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.([0-9]{1,3})\r\n" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
@@ -30,10 +30,13 @@ _LISTS = (b"allow", b"connection")
 
 def check_fields(block: bytes, count_limit: int) -> None:
     """Raises: PeerProtocolError for a header block that is not well formed or has too many lines."""
-    if _FIELDS.fullmatch(block) is None:
-        raise PeerProtocolError("malformed header line")
-    if block.count(b"\r\n") > count_limit:
+    count = block.count(b"\r\n")
+    if count > count_limit:
         raise PeerProtocolError("too many header lines")
+    # The pattern sees to line starts alone: classes of characters are several times faster outside of it.
+    is_text = block.count(b"\r") == count == block.count(b"\n") and not block.translate(None, _TEXT_BYTES)
+    if not is_text or _FIELDS.fullmatch(block) is None:
+        raise PeerProtocolError("malformed header line")
 
 
 def unfold(value: bytes) -> bytes:

@@ -13,19 +13,28 @@ import msgspec
 from icapd.icap.head import HeaderLines
 
 _REQUEST_LINE = re.compile(rb"([!-~]{1,64}) ([!-~\x80-\xff]+)(?: HTTP/[0-9.]{1,4})?[ \t]*\r\n")
+_PLAIN_REQUEST_LINE = re.compile(
+    rb"([A-Z]{1,16}) (https?)://([A-Za-z0-9.-]{1,255})(?::([0-9]{1,5}))?(/[!\x24-\x3e\x40-~]{0,1024})"
+    rb"(?:\?[!\x24-~]*)? HTTP/1\.[01]\r\n"
+)
+"""What nearly all gateways send: an absolute URL in plain characters."""
 _STATUS_LINE = re.compile(rb"(?:HTTP/[0-9.]{1,4}|ICY) ([0-9]{3})(?:[ \t]|\r)")
 _URL = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(?:([^/?#]*)@)?([^/?#]*)([^?#]*)")
+_PORT = re.compile(rb":([0-9]{1,5})$")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TEXT_MAX = 2048
 
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False):
-    """The request line as the gateway saw it. `host` has no port and is lower case; `path` has no query."""
+    """The request line as the gateway saw it. `host` is lower case, `port` empty when not given, and
+    `path` has no query."""
 
     method: str = ""
     scheme: str = ""
     host: str = ""
     path: str = ""
+    port: str = ""
 
     @property
     def extension(self) -> str:
@@ -44,7 +53,8 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
         if not self.host:
             return self.path
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme or 'http'}://{host}{self.path}"
+        port = "" if self.port in ("", _DEFAULT_PORTS.get(self.scheme)) else f":{self.port}"
+        return f"{self.scheme or 'http'}://{host}{port}{self.path}"
 
 
 NO_REQUEST = HttpRequest()
@@ -56,18 +66,30 @@ def _text(raw: bytes) -> str:
 
 def read_request(head: bytes) -> HttpRequest:
     """The request line and host of an encapsulated HTTP request head; NO_REQUEST when it is not one."""
+    plain = _PLAIN_REQUEST_LINE.match(head)
+    if plain is not None:
+        method, scheme, host, port, path = plain.groups()
+        return HttpRequest(method.decode(), scheme.decode(), _bare_host(host), path.decode(), (port or b"").decode())
     match = _REQUEST_LINE.match(head)
     if match is None:
         return NO_REQUEST
     method, target = match.groups()
     if method == b"CONNECT":
-        return HttpRequest("CONNECT", "https", _host(target), "")
+        return HttpRequest("CONNECT", "https", _host(target), "", _port(target))
     url = _URL.match(target)
     if url is None or target.startswith(b"/") or target == b"*":
         path = target.partition(b"?")[0].partition(b"#")[0] if target != b"*" else b""
-        return HttpRequest(_text(method), "", _host(HeaderLines(head).value(b"host") or b""), _text(path))
+        authority = HeaderLines(head).value(b"host") or b""
+        return HttpRequest(_text(method), "", _host(authority), _text(path), _port(authority))
     scheme, _, authority, path = url.groups()
-    return HttpRequest(_text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/")
+    return HttpRequest(
+        _text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/", _port(authority)
+    )
+
+
+def _port(authority: bytes) -> str:
+    match = _PORT.search(authority)
+    return "" if match is None else match[1].decode()
 
 
 def _host(authority: bytes) -> str:

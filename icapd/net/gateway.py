@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from icapd.config.schema import Settings
 from icapd.icap import CodecLimits, RequestHead
+from icapd.icap.http import read_request
 from icapd.net.link import Phase
 from icapd.net.services import Pages, ServiceTable
 from icapd.observe.access import AccessLine, AccessLog
@@ -94,13 +95,12 @@ class Gateway:
     def record(self, line: AccessLine, report: ScanReport | None) -> None:
         """Counts and logs a finished transaction."""
         counters = self.counters
-        counters.add(
-            "icapd_transactions_total", (line.service, line.method, str(line.status), line.verdict, line.action)
+        counters.transaction(
+            (line.service, line.method, str(line.status), line.verdict, line.action), line.total_ms / 1000
         )
-        counters.observe("icapd_transaction_seconds", (line.service,), line.total_ms / 1000)
         if line.body_bytes:
             counters.add("icapd_body_bytes_total", (), line.body_bytes)
-        if report is not None:
+        if report is not None and report.findings:
             for finding in report.findings:
                 counters.add("icapd_findings_total", (finding.kind,))
         if self._access is not None:
@@ -141,5 +141,6 @@ class Gateway:
 
 
 def _request_key(head: RequestHead) -> bytes:
-    """The request line with its host: the same resource, query and all."""
-    return head.http_request.partition(b"\r\n")[0]
+    """The request line, query and all, and the host, which an origin-form line does not have."""
+    request = head.http_request
+    return b"%b %b" % (read_request(request).host.encode(), request.partition(b"\r\n")[0])

@@ -34,13 +34,18 @@ class Claims:
     @property
     def client(self) -> str:
         """Whom the gateway serves; the gateway itself when it does not say."""
-        return _text(self._head, b"x-client-ip") or self._peer
+        value = self._head.lines.value(b"x-client-ip")
+        return _text(value) if value else self._peer
 
     @property
     def user(self) -> str:
-        """As the gateway names them; decoded as configured, never by guessing. What does not decode stays as it is."""
-        name = _text(self._head, b"x-client-username") or _text(self._head, b"x-authenticated-user")
-        if not name or not self._users_are_base64:
+        """As the gateway names them; decoded as configured, never by guessing; what does not decode stays."""
+        lines = self._head.lines
+        value = lines.value(b"x-client-username") or lines.value(b"x-authenticated-user")
+        if not value:
+            return ""
+        name = _text(value)
+        if not self._users_are_base64:
             return name
         try:
             return base64.b64decode(name, validate=True).decode("utf-8")
@@ -112,6 +117,5 @@ class Claims:
         )
 
 
-def _text(head: RequestHead, name: bytes) -> str:
-    value = head.field(name)
-    return value[:_TEXT_MAX].decode("utf-8", "backslashreplace") if value else ""
+def _text(value: bytes) -> str:
+    return value[:_TEXT_MAX].decode("utf-8", "backslashreplace")

@@ -82,6 +82,7 @@ class Counters:
         self._histograms: dict[str, dict[Labels, _Histogram]] = {
             name: {} for name, definition in DEFINITIONS.items() if definition.kind == "histogram"
         }
+        self._transactions: dict[Labels, _Histogram] = {}
 
     def add(self, name: str, labels: Labels = (), amount: float = 1) -> None:
         """Adds to a counter."""
@@ -91,6 +92,14 @@ class Counters:
     def set(self, name: str, value: float, labels: Labels = ()) -> None:
         """Sets a gauge, or a counter that is counted elsewhere."""
         self._counts[name][labels] = value
+
+    def transaction(self, labels: Labels, seconds: float) -> None:
+        """Counts a finished transaction and its duration in one step; `labels` as of icapd_transactions_total."""
+        histogram = self._transactions.get(labels)
+        if histogram is None:
+            histogram = self._transactions[labels] = _Histogram()
+        histogram.counts[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
+        histogram.total_s += seconds
 
     def observe(self, name: str, labels: Labels, seconds: float) -> None:
         """Adds a duration to a histogram."""
@@ -104,12 +113,25 @@ class Counters:
     def values(self) -> Values:
         """All numbers, to be sent to the supervisor."""
         values: Values = {name: list(counts.items()) for name, counts in self._counts.items() if counts}
+        self._histograms["icapd_transaction_seconds"] = self._by_service()
+        if self._transactions:
+            values["icapd_transactions_total"] = [
+                (key, float(sum(h.counts))) for key, h in self._transactions.items()
+            ]
         for name, histograms in self._histograms.items():
             samples = values.setdefault(name, [])
             for labels, histogram in histograms.items():
                 samples += [((*labels, bound), n) for bound, n in zip(_BOUNDS, histogram.counts, strict=True)]
                 samples.append(((*labels, "sum"), histogram.total_s))
         return values
+
+    def _by_service(self) -> dict[Labels, _Histogram]:
+        sums: dict[Labels, _Histogram] = {}
+        for labels, histogram in self._transactions.items():
+            into = sums.setdefault(labels[:1], _Histogram())
+            into.counts = [a + b for a, b in zip(into.counts, histogram.counts, strict=True)]
+            into.total_s += histogram.total_s
+        return sums
 
 
 def add_up(parts: Iterable[Values]) -> Values:
