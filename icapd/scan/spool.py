@@ -86,7 +86,7 @@ class Body:
         fits_memory = spool.memory_bytes + added <= settings.total_memory_bytes
         if not self._on_disk and size <= settings.memfd_bytes and fits_memory:
             if size > settings.memory_bytes and self._descriptor is None:
-                self._move_to(os.memfd_create("icapd-body", os.MFD_CLOEXEC))
+                self._move_to(_memfd())
             spool.memory_bytes += added
             return
         on_disk = added if self._on_disk else size
@@ -171,7 +171,7 @@ class Body:
     def descriptor(self) -> int:
         """A descriptor with the whole content, for a scanner to map; it stays the body's own. Raises: SpoolFull."""
         if self._descriptor is None:
-            self._move_to(os.memfd_create("icapd-body", os.MFD_CLOEXEC))
+            self._move_to(_memfd())
         if self._descriptor is None:
             raise SpoolFull("no memfd")
         return self._descriptor
@@ -202,6 +202,14 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _memfd() -> int:
+    """An empty memfd. Raises: SpoolFull, as when no descriptor is left."""
+    try:
+        return os.memfd_create("icapd-body", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise SpoolFull(f"memfd: {error.strerror}") from error
 
 
 def _unlinked_file(directory: str) -> int:
