@@ -81,7 +81,8 @@ def test_origin_form(target: str, lines: list[str], host: str, path: str) -> Non
 def test_connect(target: str, host: str) -> None:
     read = request(target, "Host: other.example", method="CONNECT")
     assert replace(read, port="") == HttpRequest("CONNECT", "https", host, "")
-    assert read.url == (f"https://[{host}]" if ":" in host else f"https://{host}")
+    port = "" if target.endswith(":443") else ":8443"
+    assert read.url == (f"https://[{host}]" if ":" in host else f"https://{host}{port}")
 
 
 @pytest.mark.parametrize("version", [" HTTP/1.1", " HTTP/1.0", " HTTP/2", "", " "])
