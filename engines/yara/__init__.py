@@ -35,7 +35,7 @@ class YaraOptions(EngineOptions):
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     assert isinstance(options, YaraOptions)
-    return read_rule_files([resolve(entry) for entry in options.rules])
+    return read_rule_files({entry: resolve(entry) for entry in options.rules})
 
 
 def _build(options: EngineOptions, material: Material) -> YaraEngine:

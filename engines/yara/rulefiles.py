@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from icapd.scan.engine_api import ConfigurationError, Material, Problem
@@ -9,27 +10,32 @@ from icapd.scan.engine_api import ConfigurationError, Material, Problem
 SUFFIXES = frozenset({".yar", ".yara"})
 
 
-def read_rule_files(entries: list[Path]) -> Material:
-    """The content of every rule file, by its absolute path, in the order of the paths.
+def read_rule_files(entries: Mapping[str, Path]) -> Material:
+    """The content of every rule file by its name, in the order of the names.
+
+    A name is an entry as configured, with the path inside it for a folder: rulesets are told apart by these names,
+    and nodes whose configuration lies in different folders must agree.
 
     A file named by itself may have any suffix. A folder without a rule file is refused: a mount that failed looks
     the same, and would leave everything unscanned without a word.
 
+    Args: `entries` are the paths that are meant, by the texts that mean them.
     Raises: ConfigurationError with every path that is missing, empty or unreadable.
     """
-    found: set[Path] = set()
+    names: dict[Path, str] = {}
     problems: list[Problem] = []
-    for entry in entries:
+    for text, entry in entries.items():
         files = _rule_files(entry)
         if not files:
             problems.append(
                 Problem(str(entry), "no rule file here (*.yar, *.yara)" if entry.is_dir() else "no such file")
             )
-        found.update(files)
+        for path in files:
+            names.setdefault(path, str(Path(text) / path.relative_to(entry)))
     material: dict[str, bytes] = {}
-    for path in sorted(found):
+    for path, name in sorted(names.items(), key=lambda item: item[1]):
         try:
-            material[str(path)] = path.read_bytes()
+            material[name] = path.read_bytes()
         except OSError as error:
             problems.append(Problem(str(path), error.strerror or "cannot be read"))
     if problems:

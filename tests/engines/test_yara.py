@@ -223,7 +223,17 @@ class TestRuleFiles:
             (folder / name).write_text(NEEDLE)
         options = YaraOptions(rules=["rules", "rules/named.rules", "rules/b.yar"])
         material = SPEC.gather(options, lambda entry: folder.parent / entry)
-        assert list(material) == [str(folder / name) for name in ("a.yara", "b.yar", "deep/c.yar", "named.rules")]
+        assert list(material) == [f"rules/{name}" for name in ("a.yara", "b.yar", "deep/c.yar", "named.rules")]
+
+    def test_names_do_not_tell_where_the_configuration_lies(self, tmp_path: Path) -> None:
+        for base in ("one", "other"):
+            (tmp_path / base / "rules" / "deep").mkdir(parents=True)
+            (tmp_path / base / "rules" / "deep" / "c.yar").write_text(NEEDLE)
+            (tmp_path / base / "a.yar").write_text(NEEDLE)
+        options = YaraOptions(rules=["rules/", "./a.yar"])
+        one, other = (SPEC.gather(options, (tmp_path / base).joinpath) for base in ("one", "other"))
+        assert one == other
+        assert list(one) == ["a.yar", "rules/deep/c.yar"]
 
     def test_every_bad_path_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
