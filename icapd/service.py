@@ -7,10 +7,12 @@ child, so that their memory is given back), the addresses.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
 import socket
+import stat
 import sys
 
 import msgspec
@@ -29,7 +31,7 @@ from icapd.scan.ruleset import istag
 from icapd.worker.frames import pack_problems, unpack_problems
 from icapd.worker.memfd import make_memfd
 from icapd.worker.plan import Plan, encode_plan
-from icapd.worker.supervisor import Supervisor
+from icapd.worker.supervisor import Supervisor, close_listeners
 
 _BACKLOG = 4096
 _SCANNERS_A_FRONT_MIN = 2
@@ -46,9 +48,8 @@ def serve(loaded: Loaded) -> int:
     plan = make_plan(loaded, snapshot)
     _raise_descriptor_limit()
     fronts, scanners = process_counts(settings)
-    sockets = _listen(settings, fronts)
-    admin = _bind(parse_admin(settings.server.admin), "server.admin")
-    access_fd = _open_access(settings)
+    access_fd = _open_access(loaded)
+    sockets, admin = _open_sockets(settings, fronts)
     writer = LineWriter(2)
     log = EventLog(settings.log.level, writer.write, "supervisor")
     log.event(EventName.STARTING, version=__version__, fronts=fronts, scanners=scanners * fronts, istag=plan.istag)
@@ -69,7 +70,6 @@ def serve(loaded: Loaded) -> int:
     for text in (*settings.server.listen, settings.server.admin):
         log.event(EventName.LISTENING, address=text)
     reactor.run(installSignalHandlers=True)
-    _remove_unix_sockets(settings)
     for problem in supervisor.problems:
         print(problem, file=sys.stderr)
     writer.close()
@@ -79,10 +79,10 @@ def serve(loaded: Loaded) -> int:
 def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
     """What every front is told."""
     settings = loaded.settings
+    spool = settings.spool.model_copy(update={"directory": str(loaded.resolve(settings.spool.directory))})
     policy_digest = b"".join(policy.digest for _, policy in sorted(loaded.policies.items()))
     return Plan(
-        settings=settings.model_dump_json().encode(),
-        base=str(loaded.base),
+        settings=settings.model_copy(update={"spool": spool}).model_dump_json().encode(),
         ruleset=snapshot.ruleset,
         istag=istag(snapshot.ruleset, policy_digest),
         required={name: options.required for name, options in settings.engines.items() if options.enabled},
@@ -126,79 +126,110 @@ def process_counts(settings: Settings) -> tuple[int, int]:
     return fronts, max(1, -(-settings.scanners.count // fronts))
 
 
-def _listen(settings: Settings, fronts: int) -> list[list[socket.socket]]:
-    """For each front its own socket of each address; the kernel spreads clients over them (SO_REUSEPORT)."""
-    sockets: list[list[socket.socket]] = [[] for _ in range(fronts)]
+def _open_sockets(settings: Settings, fronts: int) -> tuple[list[list[socket.socket]], socket.socket]:
+    """For each front its own socket of each address, and the admin's. The kernel spreads clients over the fronts.
+
+    Raises: ConfigurationError with every address that cannot be had.
+    """
+    shares: list[list[socket.socket]] = [[] for _ in range(fronts)]
+    problems: list[Problem] = []
     for index, text in enumerate(settings.server.listen):
-        endpoint = parse_listen(text)
-        where = f"server.listen[{index}]"
-        if endpoint.is_unix:
-            shared = _bind(endpoint, where)
-            for own in sockets:
-                own.append(shared.dup())
-            shared.close()
-            continue
-        for own in sockets:
-            listener = _bind(endpoint, where, is_shared=fronts > 1)
-            endpoint = endpoint._replace(port=listener.getsockname()[1])
-            own.append(listener)
-    return sockets
-
-
-def _bind(endpoint: Endpoint, where: str, *, is_shared: bool = False) -> socket.socket:
-    """Raises: ConfigurationError when the address cannot be had."""
+        try:
+            for own, listener in zip(shares, _listen(parse_listen(text), fronts), strict=True):
+                own.append(listener)
+        except OSError as error:
+            problems.append(Problem(f"server.listen[{index}]", f"{text}: {error.strerror or error}"))
     try:
-        if endpoint.is_unix:
-            return _bind_unix(endpoint.path)
-        family, _, _, _, address = socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
+        [admin] = _listen(parse_admin(settings.server.admin), 1)
+    except OSError as error:
+        problems.append(Problem("server.admin", f"{settings.server.admin}: {error.strerror or error}"))
+    if problems:
+        close_listeners([listener for own in shares for listener in own])
+        raise ConfigurationError(problems)
+    return shares, admin
+
+
+def _listen(endpoint: Endpoint, fronts: int) -> list[socket.socket]:
+    """One listening socket for each front. Raises: OSError."""
+    if endpoint.is_unix:
+        listener = _bind_unix(endpoint.path)
+        listeners = [listener, *(listener.dup() for _ in range(fronts - 1))]
+    elif fronts == 1:
+        listeners = [_bind(endpoint)]
+    else:
+        # SO_REUSEPORT would let in a second server without a word; this bind fails where one listens.
+        with _bind(endpoint) as probe:
+            endpoint = endpoint._replace(port=probe.getsockname()[1])
+        listeners = [_bind(endpoint, is_shared=True) for _ in range(fronts)]
+    for listener in listeners:
         listener.listen(_BACKLOG)
         listener.setblocking(False)
-    except OSError as error:
-        raise ConfigurationError([Problem(where, f"{endpoint}: {error.strerror or error}")]) from error
-    return listener
+    return listeners
+
+
+def _bind(endpoint: Endpoint, *, is_shared: bool = False) -> socket.socket:
+    """Raises: OSError."""
+    family, _, _, _, address = socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """A stale socket file of a server that is gone is replaced; a living server's is not."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.suppress(ConnectionRefusedError, FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(path)
-        raise OSError(98, "another server listens there")
+    """A stale socket of a server that is gone is replaced; a living server's is not, nor any other file.
+
+    Raises: OSError.
+    """
     with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+        if _is_answered(path):
+            raise OSError(errno.EADDRINUSE, "another server listens there")
         os.unlink(path)
-    listener.bind(path)
-    listener.listen(_BACKLOG)
-    listener.setblocking(False)
-    return listener
-
-
-def _remove_unix_sockets(settings: Settings) -> None:
-    for text in settings.server.listen:
-        endpoint = parse_listen(text)
-        if endpoint.is_unix:
-            with contextlib.suppress(OSError):
-                os.unlink(endpoint.path)
-
-
-def _open_access(settings: Settings) -> int:
-    """The descriptor access lines go to; -1 for none. Raises: ConfigurationError."""
-    if settings.log.access == "off":
-        return -1
-    if settings.log.access == "-":
-        return os.dup(1)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        return os.open(settings.log.access, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        bound.bind(path)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a living server with a full backlog would keep us waiting
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            return True
+    return True
+
+
+def _open_access(loaded: Loaded) -> int:
+    """The descriptor access lines go to; -1 for none. Raises: ConfigurationError."""
+    access = loaded.settings.log.access
+    if access == "off":
+        return -1
+    if access == "-":
+        return os.dup(1)
+    path = loaded.resolve(access)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise ConfigurationError([Problem("log.access", f"{settings.log.access}: {error.strerror}")]) from error
+        raise ConfigurationError([Problem("log.access", f"{path}: {error.strerror}")]) from error
 
 
 def _raise_descriptor_limit() -> None:

@@ -45,6 +45,12 @@ class Nursery:
 
     def run(self) -> None:
         """Serves until the front closes the control channel."""
+        try:
+            self._serve()
+        finally:
+            signal.set_wakeup_fd(-1)  # scanners that end with us would wake a descriptor that is gone
+
+    def _serve(self) -> None:
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
         poller.register(self._woken, select.POLLIN)

@@ -5,8 +5,6 @@ A front that is respawned gets the same plan, whatever has happened to the files
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from icapd.config.schema import Settings
@@ -17,7 +15,6 @@ class Plan(msgspec.Struct, frozen=True):
     have judged a body for it to be CLEAN."""
 
     settings: bytes
-    base: str
     ruleset: str
     istag: str
     required: dict[str, bool]
@@ -26,10 +23,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     def read_settings(self) -> Settings:
         return Settings.model_validate_json(self.settings)
-
-    @property
-    def base_path(self) -> Path:
-        return Path(self.base)
 
 
 encode_plan = msgspec.msgpack.Encoder().encode

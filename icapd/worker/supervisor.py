@@ -6,11 +6,12 @@ instead of being refused.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -244,9 +245,8 @@ class Supervisor:
         self._is_stopping = True
         self._note_readiness()
         self._log.event(EventName.DRAINING, within_s=self._shutdown_s)
+        close_listeners([listener for front in self._fronts for listener in front.sockets])
         for front in self._fronts:
-            for listener in front.sockets:
-                listener.close()
             front.tell(Drain(self._shutdown_s))
         self._reactor.callLater(self._shutdown_s + _KILL_AFTER_S, self._kill)
         self._finish_when_alone()
@@ -260,6 +260,15 @@ class Supervisor:
         if all(front.child is None for front in self._fronts):
             self._log.event(EventName.STOPPED, exit_code=self.exit_code)
             self._reactor.stop()
+
+
+def close_listeners(listeners: Sequence[socket.socket]) -> None:
+    """Closes listening sockets. Files of Unix sockets go first: once we are deaf, they may be another server's."""
+    for path in {listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX}:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for listener in listeners:
+        listener.close()
 
 
 class _Scrape:

@@ -13,7 +13,6 @@ from icapd.worker.plan import Place, Plan, decode_place, decode_plan, encode_pla
 
 PLAN = Plan(
     settings=Settings(server=Server(policy="strict")).model_dump_json().encode(),
-    base="/etc/icapd",
     ruleset="12ab",
     istag="34cd",
     required={"yara": True, "hashes": False},
