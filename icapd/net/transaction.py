@@ -250,6 +250,7 @@ class Transaction:
     # The answer
 
     def _echo_of(self, body: Body, fields: bytes) -> Echo:
+        self._status = 200
         return Echo(self._link, self._echo_reply(fields, STREAM), body, self._open_body)
 
     def _fields(self) -> bytes:
@@ -347,7 +348,6 @@ class Transaction:
         if self._stage is not _SPOOLING or self._body is None:
             return
         if self._echo is None:
-            self._status = 200
             self._echo = self._echo_of(self._body, _PENDING_FIELDS)
         if self._echo.drip():
             self._gateway.counters.add("icapd_drips_total")
