@@ -73,6 +73,8 @@ class Front:
             reactor.adoptStreamPort(descriptor, socket.AF_UNIX if is_unix else _family(descriptor), self._factory)
             for descriptor, is_unix in place.listen
         ]
+        for descriptor, _ in place.listen:
+            os.close(descriptor)  # the port has its own copy; this one would keep a drained address open
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = cast(IReactorTime, reactor)
 
