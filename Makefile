@@ -40,7 +40,7 @@ format:
 	.venv/bin/ruff check --fix .
 
 bench:
-	@scripts/set-up test
+	@scripts/set-up serve
 	$(PYTHON) -m bench $(ARGS)
 
 lock:
