@@ -5,6 +5,7 @@ Names of the latter begin with `bad_`: the load generator takes any other answer
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,11 +45,9 @@ _MIX: Final = (
 
 
 def make_corpus(folder: Path) -> None:
-    """Writes the files, always the same ones; a folder from an earlier run is kept."""
-    complete = folder.with_suffix(".complete")
-    if complete.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the files, always the same ones, in a second or two; what was in the folder goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     source = seeded(_SEED)
     number = 0
     for kind in _MIX:
@@ -66,4 +65,3 @@ def make_corpus(folder: Path) -> None:
     }
     for name, data in bad.items():
         (folder / name).write_bytes(data)
-    complete.touch()
