@@ -108,7 +108,7 @@ def _running(command: Sequence[str], log: Path, is_ready: Callable[[], bool]) ->
         while not is_ready():
             if process.poll() is not None or time.monotonic() > give_up:
                 tail = log.read_text(errors="replace")[-_LOG_TAIL_CHARACTERS:]
-                raise BenchError(f"{Path(command[0]).name} did not become ready:\n{tail}")
+                raise BenchError(f"{log.stem} did not become ready:\n{tail}")
             time.sleep(_POLL_S)
         yield process.pid
     finally:
