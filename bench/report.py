@@ -13,7 +13,7 @@ from bench.memory import Memory
 BEGIN: Final = "<!-- bench: begin -->"
 END: Final = "<!-- bench: end -->"
 
-_MIB: Final = 1024 * 1024
+_MB: Final = 1_000_000
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -124,8 +124,8 @@ def _memory_rows(memory: Sequence[Memory]) -> list[str]:
     for process in memory:
         roles.setdefault(process.role, []).append(process)
     return [
-        f"| {role} | {len(processes)} | {max(process.peak_rss_bytes for process in processes) / _MIB:.0f} MiB "
-        f"| {max(process.pss_bytes for process in processes) / _MIB:.0f} MiB |"
+        f"| {role} | {len(processes)} | {max(process.peak_rss_bytes for process in processes) / _MB:.0f} MB "
+        f"| {max(process.pss_bytes for process in processes) / _MB:.0f} MB |"
         for role, processes in sorted(roles.items())
     ]
 

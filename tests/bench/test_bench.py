@@ -17,7 +17,7 @@ from bench.report import (
     replace_section,
 )
 
-MIB = 1024 * 1024
+MB = 1_000_000
 
 
 def run(req_s: float, *, p99_ms: float = 5.0, errors: int = 0, wrong_verdicts: int = 0) -> Run:
@@ -92,13 +92,13 @@ def test_the_report_names_command_machine_and_versions() -> None:
 
 def test_memory_is_the_largest_process_of_each_role() -> None:
     memory = (
-        Memory("scanner", 3, 64 * MIB, 24 * MIB),
-        Memory("front", 2, 55 * MIB, 40 * MIB),
-        Memory("scanner", 4, 60 * MIB, 30 * MIB),
+        Memory("scanner", 3, 64 * MB, 24 * MB),
+        Memory("front", 2, 55 * MB, 40 * MB),
+        Memory("scanner", 4, 60 * MB, 30 * MB),
     )
     lines = render(results(case([run(1)], [run(2)]), memory=memory)).splitlines()
-    start = lines.index("| front | 1 | 55 MiB | 40 MiB |")
-    assert lines[start + 1] == "| scanner | 2 | 64 MiB | 30 MiB |"
+    start = lines.index("| front | 1 | 55 MB | 40 MB |")
+    assert lines[start + 1] == "| scanner | 2 | 64 MB | 30 MB |"
 
 
 def test_only_what_is_between_the_marks_is_replaced() -> None:
