@@ -1,0 +1,1 @@
+"""Metrics, access lines and events."""
