@@ -11,7 +11,7 @@ from typing import NamedTuple
 from icapd.errors import PeerProtocolError
 from icapd.icap.chunks import ChunkDecoder
 from icapd.icap.encapsulated import NOTHING, Encapsulated, parse_encapsulated
-from icapd.icap.head import check_fields, unfold
+from icapd.icap.head import parse_fields, unfold
 
 HEAD_BYTES_MAX = 64 * 1024
 HTTP_HEAD_BYTES_MAX = 1024 * 1024
@@ -120,7 +120,7 @@ def _parse_head(block: bytes) -> ReplyHead:
     if match is None:
         raise PeerProtocolError("not an ICAP reply")
     fields = block[match.end() :]
-    check_fields(fields, _LINES_MAX)
+    parse_fields(fields, _LINES_MAX)
     headers = tuple(
         (name.decode("latin-1"), unfold(value).decode("latin-1")) for name, value in _FIELD.findall(fields)
     )

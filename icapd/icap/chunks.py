@@ -9,7 +9,7 @@ import enum
 import re
 
 from icapd.errors import PeerProtocolError
-from icapd.icap.head import check_fields
+from icapd.icap.head import parse_fields
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+\""
@@ -162,7 +162,7 @@ class ChunkDecoder:
         if end < 0:
             return position
         trailers = buffer[position : end + 2]
-        check_fields(trailers, self._trailer_lines)
+        parse_fields(trailers, self._trailer_lines)
         self.trailers = trailers
         self._finish()
         return end + 4

@@ -34,20 +34,18 @@ from icapd.icap.events import (
     Wait,
 )
 from icapd.icap.head import (
-    HeaderLines,
-    check_fields,
     list_tokens,
+    parse_fields,
     parse_number,
     parse_request_line,
     service_path,
-    steering_fields,
 )
 from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
 from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
 
 METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
 _HEAD_ENDS = b"\r\n\r\n"
-_HARMLESS_CODINGS = (None, b"chunked", b"identity")
+_HARMLESS_CODINGS = (b"chunked", b"identity")
 
 # Members bound once: reading one from its class costs several times a dictionary look-up.
 _IDLE, _PREVIEW, _DONE, _BROKEN = ClientState.IDLE, ClientState.PREVIEW, ClientState.DONE, ClientState.BROKEN
@@ -57,7 +55,7 @@ _READING = (ClientState.PREVIEW, ClientState.BODY, *_DISCARDING)
 _SERVER_IDLE, _SERVER_DONE, _CLOSING = ServerState.IDLE, ServerState.DONE, ServerState.CLOSING
 _HEAD_WITH_PREVIEW, _HEAD_WITH_BODY = Step.HEAD_WITH_PREVIEW, Step.HEAD_WITH_BODY
 _PREVIEW_ENDS, _MESSAGE_ENDS = Step.PREVIEW_ENDS, Step.MESSAGE_ENDS
-_REPLY_BEGINS, _LAST_REPLY_BEGINS, _REPLY_ENDS = Step.REPLY_BEGINS, Step.LAST_REPLY_BEGINS, Step.REPLY_ENDS
+_WHOLE_REPLY, _LAST_WHOLE_REPLY = Step.WHOLE_REPLY, Step.LAST_WHOLE_REPLY
 _NEED_DATA, _PAUSED = Wait.NEED_DATA, Wait.PAUSED
 _STREAM = Stream.STREAM
 
@@ -224,24 +222,24 @@ class Connection:
         method = method_bytes.decode("ascii")
         if method not in METHODS:
             raise PeerProtocolError(f"unknown method {method}", status_hint=501)
-        check_fields(head[line_bytes:], self._limits.header_count)
-        lowered = head.lower()
-        steering = steering_fields(lowered)
-        encapsulated = NOTHING
-        if (value := steering.get(b"encapsulated")) is not None:
-            encapsulated = parse_encapsulated(value, method)
-        if steering.get(b"transfer-encoding") not in _HARMLESS_CODINGS:
+        fields = head[line_bytes:]
+        values = parse_fields(fields, self._limits.header_count)
+        value = values.get(b"encapsulated")
+        encapsulated = NOTHING if value is None else parse_encapsulated(value, method)
+        coding = values.get(b"transfer-encoding")
+        if coding is not None and coding.lower() not in _HARMLESS_CODINGS:
             # ICAP has no transfer codings of its own (RFC 3507 §4.3.1); Nextcloud says `chunked`, which is harmless.
             raise PeerProtocolError("Transfer-Encoding in an ICAP head")
         sections = self._read_sections(encapsulated, body_start)
         if sections is None:
             return _NEED_DATA
-        preview = steering.get(b"preview")
-        allow = list_tokens(steering.get(b"allow", b""))
+        preview = values.get(b"preview")
+        allow = list_tokens(values.get(b"allow", b""))
         request = RequestHead(
             method=method,
             path=service_path(target),
-            lines=HeaderLines(head, lowered),
+            fields=fields,
+            values=values,
             encapsulated=encapsulated,
             http_request=sections[0],
             http_response=sections[1],
@@ -249,7 +247,7 @@ class Connection:
             allow_204=b"204" in allow,
             allow_206=b"206" in allow,
             allow_trailers=b"trailers" in allow,
-            wants_close=b"close" in list_tokens(steering.get(b"connection", b"")),
+            wants_close=b"close" in list_tokens(values.get(b"connection", b"")),
         )
         self._accept(request)
         return request
@@ -339,9 +337,10 @@ class Connection:
         is_last = is_last or reply.close or self.ends_after_reply
         # A half-closed client may have sent its next request before; it goes on as long as there are bytes.
         is_last = is_last or (self._at_eof and self._position == len(self._buffer))
-        self._step(_LAST_REPLY_BEGINS if is_last else _REPLY_BEGINS)
-        if reply.body is not _STREAM:
-            self._step(_REPLY_ENDS)
+        if reply.body is _STREAM:
+            self._step(Step.LAST_REPLY_BEGINS if is_last else Step.REPLY_BEGINS)
+        else:
+            self._step(_LAST_WHOLE_REPLY if is_last else _WHOLE_REPLY)
         return render_reply(reply, is_last)
 
     def _check_204(self, reply: Reply) -> None:

@@ -10,7 +10,6 @@ import enum
 import msgspec
 
 from icapd.icap.encapsulated import Encapsulated
-from icapd.icap.head import HeaderLines
 
 
 class Wait(enum.Enum):
@@ -25,13 +24,15 @@ class Wait(enum.Enum):
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """A whole ICAP request head with its encapsulated HTTP heads.
 
-    `lines` is the ICAP head, request line included, each line with its CRLF. The HTTP heads are the bytes as they
-    came, with their final blank line; empty when the client sent none (RFC 3507 §4.4, errata e4).
+    `fields` is the raw ICAP header block, each line with its CRLF, and `values` the same by lower-case name. The HTTP
+    heads are the bytes as they came, with their final blank line; empty when the client sent none (RFC 3507 §4.4,
+    errata e4).
     """
 
     method: str
     path: str
-    lines: HeaderLines
+    fields: bytes
+    values: dict[bytes, bytes]
     encapsulated: Encapsulated
     http_request: bytes = b""
     http_response: bytes = b""
@@ -45,14 +46,9 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     def has_body(self) -> bool:
         return self.encapsulated.has_body
 
-    @property
-    def fields(self) -> bytes:
-        """The raw ICAP header block without the request line."""
-        return self.lines.raw.partition(b"\r\n")[2]
-
     def field(self, name: bytes) -> bytes | None:
-        """The first value of an ICAP header, unfolded and stripped; None when it is absent. `name` in lower case."""
-        return self.lines.value(name)
+        """The value of an ICAP header, unfolded and stripped, or None. `name` in lower case."""
+        return self.values.get(name)
 
 
 class BodyData(msgspec.Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ that half-closes while it is our turn still gets its whole answer.
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 
 class ClientState(enum.IntEnum):
@@ -53,6 +54,9 @@ class Step(enum.IntEnum):
     LAST_REPLY_BEGINS = 10
     REPLY_DATA = 11
     REPLY_ENDS = 12
+    WHOLE_REPLY = 13
+    """REPLY_BEGINS and REPLY_ENDS in one; its rows follow from theirs."""
+    LAST_WHOLE_REPLY = 14
 
 
 C, S, T = ClientState, ServerState, Step
@@ -148,3 +152,14 @@ SERVER: dict[ServerState, dict[Step, ServerState]] = {
     S.DONE: {T.CLIENT_BREAKS: S.CLOSING},
     S.CLOSING: {T.CLIENT_BREAKS: S.CLOSING},
 }
+
+
+def _add_whole_replies(table: dict[Any, dict[Step, Any]]) -> None:
+    for row in table.values():
+        for begins, whole in ((T.REPLY_BEGINS, T.WHOLE_REPLY), (T.LAST_REPLY_BEGINS, T.LAST_WHOLE_REPLY)):
+            if begins in row and T.REPLY_ENDS in table[row[begins]]:
+                row[whole] = table[row[begins]][T.REPLY_ENDS]
+
+
+_add_whole_replies(CLIENT)
+_add_whole_replies(SERVER)

@@ -104,14 +104,17 @@ class IcapProtocol(Protocol):
         try:
             while True:
                 event = codec.next_event()
-                if event is not _NEED_DATA and event is not _PAUSED:
-                    self._dispatch(event)
-                if codec.cycle_is_over:
-                    self._next_cycle()
-                    if codec.buffered_bytes or codec.has_eof:
-                        continue
+                if event is _NEED_DATA:
                     break
-                if event is _NEED_DATA or event is _PAUSED:
+                if event is not _PAUSED:
+                    self._dispatch(event)
+                if self._transaction is None and codec.cycle_is_over:
+                    if self._awaits_reader():
+                        break
+                    self._next_cycle()
+                    if not codec.buffered_bytes and not codec.has_eof:
+                        break
+                elif event is _PAUSED:
                     break
         except PeerProtocolError as error:
             self._refuse(error)
@@ -126,20 +129,21 @@ class IcapProtocol(Protocol):
             self.enter(_HEAD)
 
     def _dispatch(self, event: Event | Wait) -> None:
-        if isinstance(event, RequestHead):
+        if type(event) is RequestHead:
             self._begin(event)
             return
         transaction = self._transaction
-        if isinstance(event, PeerClosed):
+        if type(event) is PeerClosed:
             self.transport.loseConnection()
         elif transaction is None:
             return
-        elif isinstance(event, BodyData):
-            self.deadline = min(self._gateway.now() + self._body_idle_s, self._body_deadline)
+        elif type(event) is BodyData:
+            deadline = self._gateway.now() + self._body_idle_s
+            self.deadline = deadline if deadline < self._body_deadline else self._body_deadline
             transaction.on_body(event.data)
-        elif isinstance(event, PreviewEnd):
+        elif type(event) is PreviewEnd:
             transaction.on_preview_end()
-        elif isinstance(event, EndOfMessage):
+        elif type(event) is EndOfMessage:
             transaction.on_end(event.trailers)
 
     def _begin(self, head: RequestHead) -> None:
@@ -177,7 +181,9 @@ class IcapProtocol(Protocol):
         Or else one that sends and never reads makes us keep all its answers.
         """
         transport = self.transport
-        if self._rest is None and (transport.dataBuffer or transport._tempDataBuffer) and transport.connected:
+        if not transport.dataBuffer and not transport._tempDataBuffer:
+            return False
+        if self._rest is None and transport.connected:
             self.enter(Phase.ANSWERING)
             self._rest = _Rest(self._on_read)
             self.produce(self._rest, is_push=False)

@@ -34,14 +34,14 @@ class Claims:
     @property
     def client(self) -> str:
         """Whom the gateway serves; the gateway itself when it does not say."""
-        value = self._head.lines.value(b"x-client-ip")
+        value = self._head.values.get(b"x-client-ip")
         return _text(value) if value else self._peer
 
     @property
     def user(self) -> str:
         """As the gateway names them; decoded as configured, never by guessing; what does not decode stays."""
-        lines = self._head.lines
-        value = lines.value(b"x-client-username") or lines.value(b"x-authenticated-user")
+        values = self._head.values
+        value = values.get(b"x-client-username") or values.get(b"x-authenticated-user")
         if not value:
             return ""
         name = _text(value)

@@ -81,7 +81,7 @@ def test_origin_form(target: str, lines: list[str], host: str, path: str) -> Non
 def test_connect(target: str, host: str) -> None:
     read = request(target, "Host: other.example", method="CONNECT")
     assert replace(read, port="") == HttpRequest("CONNECT", "https", host, "")
-    port = "" if target.endswith(":443") else ":8443"
+    port = ":8443" if target.endswith(":8443") else ""
     assert read.url == (f"https://[{host}]" if ":" in host else f"https://{host}{port}")
 
 
