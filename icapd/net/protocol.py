@@ -84,7 +84,8 @@ class IcapProtocol(Protocol):
             self._advance()
 
     def writeConnectionLost(self) -> None:
-        """We have half-closed, and wait for the client to do so."""
+        """All is written and our side is closed; from now on we wait for the client to close its own."""
+        self.enter(_LINGERING)
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         self._open_connections.discard(self)
@@ -175,23 +176,26 @@ class IcapProtocol(Protocol):
         self.send(reply)
         self.answered()
 
+    @property
+    def _has_unwritten(self) -> bool:
+        """Whether a part of our answers is still here because the kernel has no room for it."""
+        return bool(self.transport.dataBuffer or self.transport._tempDataBuffer)
+
     def _awaits_reader(self) -> bool:
         """Whether the next request must wait until the client has taken the last answer.
 
         Or else one that sends and never reads makes us keep all its answers.
         """
-        transport = self.transport
-        if not transport.dataBuffer and not transport._tempDataBuffer:
+        if not self._has_unwritten:
             return False
-        if self._rest is None and transport.connected:
+        if self._rest is None and self.transport.connected:
             self.enter(Phase.ANSWERING)
             self._rest = _Rest(self._on_read)
             self.produce(self._rest, is_push=False)
         return self._rest is not None
 
     def _on_read(self) -> None:
-        transport = self.transport
-        if not transport.dataBuffer and not transport._tempDataBuffer:
+        if not self._has_unwritten:
             self._rest = None
             self.stop_producing()
             self._advance()
@@ -299,6 +303,10 @@ class IcapProtocol(Protocol):
             self._transaction.on_deadline()
         elif phase is _HEAD or phase is _BODY:
             self._end_with(408, f"{phase.name.lower()} timed out")
+        elif phase is _DISCARDING:
+            self._linger()
+        elif phase is _LINGERING and not self._has_unwritten:
+            self.transport.loseConnection()  # no reset: the kernel may still hold a part of the answer
         else:
             self.break_off()
 
@@ -313,6 +321,8 @@ class IcapProtocol(Protocol):
         if self.phase is _LINGERING:
             return
         self.enter(_LINGERING)
+        if self._has_unwritten:
+            self.deadline = self._gateway.now() + self._gateway.phase_s[Phase.ANSWERING]
         self.resume_reading()
         self.transport.loseWriteConnection()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -128,6 +129,31 @@ def test_too_much_behind_an_early_answer_ends_the_connection_in_stages(hasty: Ic
                 assert client.exchange(respmod(None, "/avscan", allow="204")).status == 204
             else:
                 assert client.read_until_closed() == b""
+
+
+def test_a_slow_reader_has_time_as_long_as_it_reads(hasty: Icapd) -> None:
+    """Its whole reading takes longer than each time-out that could end it."""
+    body = text(12 * MIB, "slow")
+    with IcapClient(hasty.address) as client:
+        client.send(whole(respmod(body, "/avscan")))
+        received = bytearray()
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            piece = client._socket.recv(512 * KIB)
+            assert piece, f"closed after {len(received)} of {len(body)} bytes"
+            received += piece
+            time.sleep(0.08)
+    assert len(received) > len(body)
+
+
+@pytest.mark.parametrize("size_bytes", [1, 100 * KIB, 300 * KIB])
+def test_a_last_answer_is_there_for_a_client_that_reads_late(hasty: Icapd, size_bytes: int) -> None:
+    """What the kernel has taken for the client must outlive our patience with it."""
+    body, url = text(size_bytes, "late"), f"http://site.example/late/{size_bytes}"
+    with IcapClient(hasty.address) as client:
+        client.send(whole(respmod(body, "/avscan", url=url, headers=[("Connection", "close")])))
+        wait_until(lambda: hasty.metric("icapd_connections") == 0, "the server has let the client go")
+        reply = client.read_reply()
+        assert (len(reply.body), reply.body == body) == (len(body), True)
 
 
 @pytest.mark.parametrize(
