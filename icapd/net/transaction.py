@@ -134,7 +134,7 @@ class Transaction:
         except SpoolError as error:
             self._refuse(error, unsaved)
             return
-        if self._may_stall and self._body_bytes >= self._gateway.stall_after_bytes:
+        if self._body_bytes >= self._gateway.stall_after_bytes and self._may_stall:
             self._await_stall()
 
     def on_preview_end(self) -> None:
