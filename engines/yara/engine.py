@@ -38,7 +38,7 @@ class YaraEngine:
         outcome, reason = Outcome.NOTHING_FOUND, ""
         for ruleset in self._rulesets:
             try:
-                hits += ruleset.match(sample.data, _left_s(deadline))
+                hits += ruleset.match(sample, _left_s(deadline))
             except DeadlineReached:
                 outcome, reason = Outcome.TIMED_OUT, "time is over"
                 break

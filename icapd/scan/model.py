@@ -152,6 +152,8 @@ class Sample:
     declared_type: str = ""
     coding: str = ""
     identity: Identity = UNKNOWN_IDENTITY
+    descriptor: int | None = None
+    """An open file of exactly these bytes, where there is one; it stays open while the sample is judged."""
     _sha256: bytes = b""
 
     @property

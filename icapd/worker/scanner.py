@@ -90,7 +90,7 @@ def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: Eng
     try:
         if descriptors:
             data = mmap.mmap(descriptors[0], task.size_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
-        sample = Sample(data, coding=task.coding, _sha256=task.sha256)
+        sample = Sample(data, coding=task.coding, descriptor=_whole(descriptors, task), _sha256=task.sha256)
         chosen = engines if task.engines is None else engines.only(task.engines)
         return examine(sample, chosen, chosen.budget(task.deadline))
     except (Exception, DeadlineReached) as error:
@@ -101,6 +101,13 @@ def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: Eng
         if isinstance(data, mmap.mmap):
             _unmap(data)
         gc.collect(0)
+
+
+def _whole(descriptors: list[int], task: ScanTask) -> int | None:
+    """The body's descriptor, if its file holds the body and nothing more."""
+    if descriptors and os.fstat(descriptors[0]).st_size == task.size_bytes:
+        return descriptors[0]
+    return None
 
 
 def _unmap(data: mmap.mmap) -> None:

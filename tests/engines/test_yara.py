@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import struct
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from pydantic import ValidationError
 from engines.yara import SPEC, YaraOptions
 from engines.yara.compilers import NO_INCLUDE, PROBLEMS_PER_FILE, Backend
 from engines.yara.engine import YaraEngine
-from engines.yara.rulesets import RuleInfo, RuleKey, Ruleset, RulesetFailed, _ticks
+from engines.yara.rulesets import COPIED_BYTES_MAX, RuleInfo, RuleKey, Ruleset, RulesetFailed, _ticks
 from icapd.scan.engine_api import ConfigurationError, Engine
-from icapd.scan.model import Budget, Buffer, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
+from icapd.scan.model import Budget, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
+from tests.engines.mapped_scan import sparse_body
 from tests.engines.slow_content import SLOW_CONTENT, SLOW_RULE
 
 BACKENDS: tuple[Backend, ...] = ("yara-x", "yara")
@@ -69,12 +71,12 @@ class _NoRules(Ruleset):
 
 
 class _Matching(_NoRules):
-    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
+    def match(self, sample: Sample, time_s: float) -> list[RuleKey]:
         return [KEY]
 
 
 class _Broken(_NoRules):
-    def match(self, data: Buffer, time_s: float) -> list[RuleKey]:
+    def match(self, sample: Sample, time_s: float) -> list[RuleKey]:
         raise RulesetFailed("yara-x: out of memory")
 
 
@@ -101,6 +103,39 @@ class TestScan:
         path.write_bytes(b"." * 100_000 + b"needle")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             assert names(scan(build(folder, backend, a=NEEDLE), mapped)) == ["needle"]
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("size_bytes", [COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1])
+    def test_body_with_a_descriptor(self, folder: Path, backend: Backend, size_bytes: int) -> None:
+        engine = build(folder, backend, a=NEEDLE)
+        with sparse_body(size_bytes, b"needle") as (descriptor, mapped):
+            sample = Sample(mapped, trail=("a.bin",), descriptor=descriptor)
+            (finding,) = engine.scan(sample, Budget(time.monotonic() + 20.0)).findings
+            assert (finding.name, finding.trail) == ("needle", ("a.bin",))
+            member = sample.member(b"hay" * COPIED_BYTES_MAX, "inner.txt")
+            assert engine.scan(member, Budget(time.monotonic() + 20.0)).outcome is Outcome.NOTHING_FOUND
+
+    def test_only_large_bodies_are_read_through_the_descriptor(self, folder: Path) -> None:
+        engine = build(folder, "yara-x", a=NEEDLE)
+        closed = os.open("/dev/null", os.O_RDONLY)
+        os.close(closed)
+        small, large = bytes(COPIED_BYTES_MAX), bytes(COPIED_BYTES_MAX + 1)
+        outcomes = [
+            engine.scan(Sample(data, descriptor=closed), Budget(time.monotonic() + 20.0)).outcome
+            for data in (small, large)
+        ]
+        assert outcomes == [Outcome.NOTHING_FOUND, Outcome.FAILED]
+
+    @pytest.mark.parametrize("backend", EVERY)
+    def test_large_body_is_not_copied(self, folder: Path, backend: Backend) -> None:
+        folder.mkdir()
+        (folder / "a.yar").write_text(NEEDLE)
+        command = [sys.executable, "-m", "tests.engines.mapped_scan", str(folder), backend]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        told = json.loads(done.stdout)
+        assert told["outcomes"] == ["FOUND", "NOTHING_FOUND"]
+        assert told["copy"] == "refused"
 
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_nothing_stays_from_the_sample_before(self, folder: Path, backend: Backend) -> None:
