@@ -22,6 +22,9 @@ _ALLOCATOR = {
 # numpy's BLAS would start threads, and a process with threads must not fork.
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
+NOT_STARTED = 126
+"""The exit code of a child that could not be started, as shells have it."""
+
 
 class _Child(ProcessProtocol):
     def __init__(self, on_exit: Callable[[int, int], None]) -> None:
@@ -33,7 +36,7 @@ class _Child(ProcessProtocol):
 
 
 class Child:
-    """A running child. `on_exit(exit code, signal number)` is called once."""
+    """A running child. `on_exit(exit code, signal number)` is called once, with NOT_STARTED if it never ran."""
 
     def __init__(
         self,
@@ -43,20 +46,23 @@ class Child:
         descriptors: Mapping[int, int],
         on_exit: Callable[[int, int], None],
     ) -> None:
-        self._transport = reactor.spawnProcess(
-            _Child(on_exit),
-            sys.executable,
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **_ALLOCATOR, **_NO_THREADS},
-            childFDs={0: 0, 1: 1, 2: 2, **descriptors},
-        )
+        self._transport: Any = None
+        try:
+            self._transport = reactor.spawnProcess(
+                _Child(on_exit),
+                sys.executable,
+                [sys.executable, "-m", module, *arguments],
+                env={**os.environ, **_ALLOCATOR, **_NO_THREADS},
+                childFDs={0: 0, 1: 1, 2: 2, **descriptors},
+            )
+        except OSError:  # no process or no memory left: a death like any other, so that it is tried again
+            reactor.callLater(0, on_exit, NOT_STARTED, 0)
 
     @property
     def pid(self) -> int | None:
-        pid: int | None = self._transport.pid
-        return pid
+        return None if self._transport is None else self._transport.pid
 
     def signal(self, number: int) -> None:
         """Sends a signal; nothing happens when the child has ended."""
-        if self._transport.pid is not None:
-            os.kill(self._transport.pid, number)
+        if (pid := self.pid) is not None:
+            os.kill(pid, number)
