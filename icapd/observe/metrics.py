@@ -38,7 +38,7 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_scan_seconds": Definition("histogram", "Time of a scan, with its wait for a scanner.", ("outcome",)),
     "icapd_findings_total": Definition("counter", "Findings in finished transactions.", ("kind",)),
     "icapd_body_bytes_total": Definition("counter", "Body bytes received."),
-    "icapd_connections": Definition("gauge", "Open client connections."),
+    "icapd_open_connections": Definition("gauge", "Open client connections."),
     "icapd_connections_total": Definition("counter", "Accepted client connections."),
     "icapd_connections_refused_total": Definition("counter", "Client connections closed at once.", ("reason",)),
     "icapd_protocol_errors_total": Definition("counter", "Requests that broke the protocol.", ("status",)),

@@ -133,7 +133,7 @@ class Front:
 
     def _set_gauges(self) -> None:
         counters, pool, spool = self._counters, self._pool, self._spool
-        counters.set("icapd_connections", len(self._factory.connections))
+        counters.set("icapd_open_connections", len(self._factory.connections))
         counters.set("icapd_scanners", pool.running, ("busy",))
         counters.set("icapd_scanners", pool.alive - pool.running, ("idle",))
         counters.set("icapd_scan_queue", pool.queued)

@@ -151,7 +151,7 @@ def test_a_last_answer_is_there_for_a_client_that_reads_late(hasty: Icapd, size_
     body, url = text(size_bytes, "late"), f"http://site.example/late/{size_bytes}"
     with IcapClient(hasty.address) as client:
         client.send(whole(respmod(body, "/avscan", url=url, headers=[("Connection", "close")])))
-        wait_until(lambda: hasty.metric("icapd_connections") == 0, "the server has let the client go")
+        wait_until(lambda: hasty.metric("icapd_open_connections") == 0, "the server has let the client go")
         reply = client.read_reply()
         assert (len(reply.body), reply.body == body) == (len(body), True)
 

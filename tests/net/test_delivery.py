@@ -121,7 +121,7 @@ def test_a_large_body_passes_through_both_ways_at_once(server: Icapd, make: Make
     with IcapClient(server.address) as client:
         request = make(body, service="/echo")
         client.send(request.head(client.host) + chunk(body[:1000]))
-        wait_until(lambda: server.metric("icapd_connections") >= 1, "it is connected")
+        wait_until(lambda: server.metric("icapd_open_connections") >= 1, "it is connected")
         client.send(chunked(body[1000:]))
         assert client.read_reply().body == body
 

@@ -240,7 +240,7 @@ def test_point_39_every_phase_has_its_timeout(hasty: Icapd) -> None:
             before = timeouts(phase)
             sends(data)
             wait_until(lambda phase=phase, before=before: timeouts(phase) > before, f"{phase} times out")  # type: ignore[misc]
-    wait_until(lambda: hasty.metric("icapd_connections") == 0, "all are closed")
+    wait_until(lambda: hasty.metric("icapd_open_connections") == 0, "all are closed")
 
 
 def test_point_40_requests_of_one_connection_share_nothing(server: Icapd) -> None:

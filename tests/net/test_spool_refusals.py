@@ -109,7 +109,7 @@ def test_all_bodies_together_use_no_more_than_the_totals(tight: Icapd) -> None:
 
 
 def test_connections_at_the_limit_and_one_past_it(tight: Icapd) -> None:
-    wait_until(lambda: tight.metric("icapd_connections") == 0, "no client is left")
+    wait_until(lambda: tight.metric("icapd_open_connections") == 0, "no client is left")
     refused = tight.metric("icapd_connections_refused_total", reason="max_connections")
     clients = [IcapClient(tight.address) for _ in range(8)]
     for client in clients:
@@ -118,7 +118,7 @@ def test_connections_at_the_limit_and_one_past_it(tight: Icapd) -> None:
         assert ninth.read_until_closed() == b""
     assert tight.metric("icapd_connections_refused_total", reason="max_connections") == refused + 1
     clients.pop().close()
-    wait_until(lambda: tight.metric("icapd_connections") == 7, "a place is free")
+    wait_until(lambda: tight.metric("icapd_open_connections") == 7, "a place is free")
     assert ask(tight, respmod(None, "/open", allow="204")).status == 204
     for client in clients:
         client.close()

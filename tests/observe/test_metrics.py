@@ -65,12 +65,12 @@ def test_counting() -> None:
     counters.add("icapd_drips_total")
     counters.add("icapd_drips_total", (), 4)
     counters.add("icapd_timeouts_total", ("idle",))
-    counters.set("icapd_connections", 7)
-    counters.set("icapd_connections", 6)
+    counters.set("icapd_open_connections", 7)
+    counters.set("icapd_open_connections", 6)
     families = exposed(counters.values())
     assert sample(families, "icapd_drips_total") == 5
     assert sample(families, "icapd_timeouts_total", phase="idle") == 1
-    assert sample(families, "icapd_connections") == 6
+    assert sample(families, "icapd_open_connections") == 6
 
 
 def test_what_is_not_defined_cannot_be_counted() -> None:
@@ -125,7 +125,7 @@ def test_a_transaction_is_counted_by_its_labels_and_timed_by_its_service() -> No
 def counted(drips: int, connections: int, duration: float) -> Values:
     counters = Counters()
     counters.add("icapd_drips_total", (), drips)
-    counters.set("icapd_connections", connections)
+    counters.set("icapd_open_connections", connections)
     counters.observe(SCANS, ("CLEAN",), duration)
     counters.transaction(("/scan", "RESPMOD", "204", "CLEAN", "allow"), duration)
     return counters.values()
@@ -134,7 +134,7 @@ def counted(drips: int, connections: int, duration: float) -> Values:
 def test_sums_over_processes() -> None:
     families = exposed(add_up([counted(1, 10, 0.5), counted(2, 20, 3.0), {}]))
     assert sample(families, "icapd_drips_total") == 3
-    assert sample(families, "icapd_connections") == 30
+    assert sample(families, "icapd_open_connections") == 30
     assert sample(families, f"{SCANS}_count", outcome="CLEAN") == 2
     assert sample(families, f"{SCANS}_bucket", outcome="CLEAN", le="0.5") == 1
     assert sample(families, f"{SCANS}_sum", outcome="CLEAN") == 3.5
@@ -145,7 +145,7 @@ def test_a_process_that_ended_keeps_its_counters_and_loses_its_gauges() -> None:
     families = exposed(add_up([left, counted(1, 2, 1.0)]))
     assert sample(families, "icapd_drips_total") == 6
     assert sample(families, f"{SCANS}_count", outcome="CLEAN") == 2
-    assert sample(families, "icapd_connections") == 2
+    assert sample(families, "icapd_open_connections") == 2
 
 
 parts = st.lists(
