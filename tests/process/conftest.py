@@ -1,0 +1,34 @@
+"""Servers whose scanners know the puppet engine beside the shipped ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.engines import engines_path
+from tests.support.icapd import Icapd, Table
+
+Serve = Callable[..., Icapd]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))
+        yield
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts servers, each in a folder of its own; ends them after the test."""
+    started: list[Icapd] = []
+
+    def serve_one(overrides: Table | None = None) -> Icapd:
+        started.append(Icapd(tmp_path / f"server-{len(started)}", overrides))
+        return started[-1]
+
+    yield serve_one
+    for server in started:
+        server.stop()
