@@ -44,6 +44,7 @@ from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
 from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
 
 METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
+_METHODS = {method.encode("ascii"): method for method in METHODS}
 _HEAD_ENDS = b"\r\n\r\n"
 _HARMLESS_CODINGS = (b"chunked", b"identity")
 
@@ -219,9 +220,9 @@ class Connection:
 
     def _parse_head(self, head: bytes, body_start: int) -> RequestHead | Wait:
         method_bytes, target, line_bytes = parse_request_line(head)
-        method = method_bytes.decode("ascii")
-        if method not in METHODS:
-            raise PeerProtocolError(f"unknown method {method}", status_hint=501)
+        method = _METHODS.get(method_bytes)
+        if method is None:
+            raise PeerProtocolError(f"unknown method {method_bytes.decode('ascii')}", status_hint=501)
         fields = head[line_bytes:]
         values = parse_fields(fields, self._limits.header_count)
         value = values.get(b"encapsulated")
@@ -234,6 +235,7 @@ class Connection:
         if sections is None:
             return _NEED_DATA
         preview = values.get(b"preview")
+        connection = values.get(b"connection")
         allow = list_tokens(values.get(b"allow", b""))
         request = RequestHead(
             method=method,
@@ -247,7 +249,7 @@ class Connection:
             allow_204=b"204" in allow,
             allow_206=b"206" in allow,
             allow_trailers=b"trailers" in allow,
-            wants_close=b"close" in list_tokens(values.get(b"connection", b"")),
+            wants_close=connection is not None and b"close" in list_tokens(connection),
         )
         self._accept(request)
         return request

@@ -14,7 +14,7 @@ from icapd.errors import PeerProtocolError
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _NAME = re.compile(rb"%b++" % _TOKEN)
 _TEXT_BYTES = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
-_REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.([0-9]{1,3})\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.[0-9]{1,3}\r\n" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _DIGITS_MAX = 15
@@ -23,6 +23,7 @@ _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
 _SINGLE = frozenset({b"encapsulated", b"preview", b"transfer-encoding"})
+_LINE = re.compile(rb"^([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n", re.MULTILINE)
 _USUAL_NAMES = {
     name.encode(): name.lower().encode()
     for name in (
@@ -47,24 +48,23 @@ def parse_fields(block: bytes, count_limit: int) -> dict[bytes, bytes]:
         raise PeerProtocolError("a control character in a header line")
     if b"\r\n " in block or b"\r\n\t" in block:
         block = _FOLD.sub(b" ", block)
-    lines = block.split(b"\r\n")
-    if lines.pop():
-        raise PeerProtocolError("a header line without its end")
+        count = block.count(b"\r\n")
+    lines = _LINE.findall(block)
+    if len(lines) != count or (block and not block.endswith(b"\r\n")):
+        raise PeerProtocolError("malformed header line")
     values: dict[bytes, bytes] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
+    for name, value in lines:
         key = _USUAL_NAMES.get(name)
         if key is None:
             if _NAME.fullmatch(name) is None:
                 raise PeerProtocolError("malformed header name")
             key = name.lower()
-        if not colon:
-            raise PeerProtocolError("a header line without a colon")
         if key in values:
             if key in _SINGLE:
                 raise PeerProtocolError(f"{key.decode()} stands twice")
-            value = b"%b,%b" % (values[key], value.strip())
-        values[key] = value.strip()
+            values[key] = b"%b,%b" % (values[key], value.rstrip())
+        else:
+            values[key] = value.rstrip()
     return values
 
 
@@ -83,7 +83,7 @@ def parse_request_line(head: bytes) -> tuple[bytes, bytes, int]:
     match = _REQUEST_LINE.match(head)
     if match is None:
         raise PeerProtocolError("malformed request line")
-    method, target, major, _minor = match.groups()
+    method, target, major = match.groups()
     if major != b"1":
         raise PeerProtocolError("ICAP version not supported", status_hint=505)
     return method, target, match.end()
