@@ -23,7 +23,6 @@ _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
 _SINGLE = frozenset({b"encapsulated", b"preview", b"transfer-encoding"})
-_LINE = re.compile(rb"^([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n", re.MULTILINE)
 _USUAL_NAMES = {
     name.encode(): name.lower().encode()
     for name in (
@@ -48,23 +47,25 @@ def parse_fields(block: bytes, count_limit: int) -> dict[bytes, bytes]:
         raise PeerProtocolError("a control character in a header line")
     if b"\r\n " in block or b"\r\n\t" in block:
         block = _FOLD.sub(b" ", block)
-        count = block.count(b"\r\n")
-    lines = _LINE.findall(block)
-    if len(lines) != count or (block and not block.endswith(b"\r\n")):
-        raise PeerProtocolError("malformed header line")
+    lines = block.split(b"\r\n")
+    if lines.pop():
+        raise PeerProtocolError("a header line without its end")
     values: dict[bytes, bytes] = {}
-    for name, value in lines:
+    for line in lines:
+        name, colon, value = line.partition(b":")
         key = _USUAL_NAMES.get(name)
         if key is None:
             if _NAME.fullmatch(name) is None:
                 raise PeerProtocolError("malformed header name")
             key = name.lower()
-        if key in values:
-            if key in _SINGLE:
-                raise PeerProtocolError(f"{key.decode()} stands twice")
-            values[key] = b"%b,%b" % (values[key], value.rstrip())
+        if not colon:
+            raise PeerProtocolError("a header line without a colon")
+        if key not in values:
+            values[key] = value.strip()
+        elif key in _SINGLE:
+            raise PeerProtocolError(f"{key.decode()} stands twice")
         else:
-            values[key] = value.rstrip()
+            values[key] = b"%b,%b" % (values[key], value.strip())
     return values
 
 
