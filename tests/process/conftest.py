@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.servers import EICAR_RULE_ALONE
 from tests.support.engines import engines_path
-from tests.support.icapd import Icapd, Table
+from tests.support.icapd import Icapd, Table, merged
 
 Serve = Callable[..., Icapd]
 
@@ -26,7 +27,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     started: list[Icapd] = []
 
     def serve_one(overrides: Table | None = None) -> Icapd:
-        started.append(Icapd(tmp_path / f"server-{len(started)}", overrides))
+        started.append(Icapd(tmp_path / f"server-{len(started)}", merged(EICAR_RULE_ALONE, overrides or {})))
         return started[-1]
 
     yield serve_one

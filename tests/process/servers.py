@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.support.icap_client import IcapClient, Reply, Request
-from tests.support.icapd import Icapd
+from tests.support.icapd import Icapd, Table
 from tests.support.process import wait_until
 from tests.support.tree import children, runs_with
 
 REQ_HDR = b"GET http://origin.test/file HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+EICAR_RULE_ALONE: Table = {"engines": {"yara": {"rules": ["conf/rules/eicar.yar"]}}}
+"""What is asked here is not which rules there are, and all of them take their time to build, in every nursery."""
 CLEAN = b"An ordinary text.\n"
 
 

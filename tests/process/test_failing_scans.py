@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.servers import CLEAN, ask, trees, verdict
+from tests.process.servers import CLEAN, EICAR_RULE_ALONE, ask, trees, verdict
 from tests.support.eicar import EICAR
 from tests.support.engines import order
 from tests.support.icapd import Icapd
@@ -24,6 +24,7 @@ CRASHES = [("abort", ""), ("segv", ""), ("exit", "0"), ("wrong-kind", "")]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Icapd]:
     overrides = {
+        **EICAR_RULE_ALONE,
         "timeouts": {"scan_s": SCAN_S, "scan_grace_s": 0.25},
         "service": [{"path": "/scan"}, {"path": "/open", "policy": "open"}],
         "scanners": {"memory_bytes": 256 * 1024 * 1024},

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.process.conftest import Serve
-from tests.process.servers import CLEAN, ask, front_pids, request, trees, verdict, wait_ready
+from tests.process.servers import CLEAN, EICAR_RULE_ALONE, ask, front_pids, request, trees, verdict, wait_ready
 from tests.support.eicar import EICAR
 from tests.support.engines import order
 from tests.support.icap_client import IcapClient, ReplyError
@@ -25,7 +25,7 @@ FRONTS = 2
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Icapd]:
-    overrides = {"server": {"fronts": FRONTS}, "scanners": {"count": 4}}
+    overrides = {**EICAR_RULE_ALONE, "server": {"fronts": FRONTS}, "scanners": {"count": 4}}
     with Icapd(tmp_path_factory.mktemp("killed"), overrides) as server:
         yield server
 

@@ -34,7 +34,7 @@ def test_one_istag_everywhere(serve: Serve, tmp_path: Path) -> None:
     """Over two fronts, and over two servers whose configuration lies in different folders."""
     overrides = {
         "server": {"fronts": 2},
-        "engines": {"yara": {"rules": ["rules", "conf/rules"]}, "hashes": {"deny": ["lists/bad.txt"]}},
+        "engines": {"yara": {"rules": ["rules", "conf/rules/eicar.yar"]}, "hashes": {"deny": ["lists/bad.txt"]}},
     }
     servers = []
     for number in range(2):
