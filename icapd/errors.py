@@ -8,7 +8,10 @@ IcapdError
 │   ├── BodyTooLarge          past `limits.body_bytes` or the service's `max_body_bytes`
 │   └── SpoolFull             past the totals of `[spool]`, or the disk said no
 ├── LimitReached              an unpack limit of one body's Budget; carries the limit's name
-└── ScannerLost               a scanner process died or was killed with a task
+└── ScanError                 a scan ended without a report; policy names the answer
+    ├── ScannerLost           the scanner process died with its task
+    ├── ScanTimedOut          the deadline passed, in the queue or in a scanner that was then killed
+    └── Overloaded            no room for one more scan
 
 DeadlineReached               a BaseException: no `except Exception` in an engine can swallow it
 """

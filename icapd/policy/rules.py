@@ -26,7 +26,15 @@ from typing import Protocol
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.facts import Action, Decision, Facts
-from icapd.scan.model import FindingKind, ScanReport, Verdict
+from icapd.scan.model import (
+    ERROR_KINDS,
+    UNSCANNABLE_KINDS,
+    Finding,
+    FindingKind,
+    ScanReport,
+    Severity,
+    Verdict,
+)
 
 TEXT_CONDITIONS = (
     "verdict",
@@ -41,6 +49,7 @@ TEXT_CONDITIONS = (
     "extension",
 )
 METHODS = ("REQMOD", "RESPMOD")
+_JUDGEMENTS_FAILED = UNSCANNABLE_KINDS | ERROR_KINDS
 
 
 class Match(enum.Enum):
@@ -136,9 +145,7 @@ class CompiledRule:
         for condition in self.fixed:
             if not condition(facts):
                 return False
-        if self.findings is not None and not any(
-            finding.kind in self.findings or finding.name in self.findings for finding in report.findings
-        ):
+        if self.findings is not None and not any(_is_named(finding, self.findings) for finding in report.findings):
             return False
         believes = self.decision.action is Action.BLOCK
         return all(content.real(report) or (believes and content.claimed(facts)) for content in self.content)
@@ -176,6 +183,16 @@ def compile_rule(rule: Rule, where: str) -> CompiledRule:
         fixed=tuple(_fixed(when)),
         content=tuple(_content(when)),
     )
+
+
+def _is_named(finding: Finding, names: Names) -> bool:
+    """Whether a rule's `finding` means this one: by its name, or by its kind where it counts.
+
+    A note of severity INFO that something inside was not looked into (`not-opened:pdf`) is no reason for the verdict.
+    """
+    if finding.kind in _JUDGEMENTS_FAILED and finding.severity is Severity.INFO:
+        return finding.name in names
+    return finding.kind in names or finding.name in names
 
 
 def _entries(condition: str | list[str] | None) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from icapd.config.policies import SHIPPED_POLICIES, shipped_rules
+from icapd.config.schema import Rule
 from icapd.policy.decide import OUTCOMES, compile_policy
 from icapd.policy.facts import Action, Facts
-from icapd.scan.model import Finding, FindingKind, ScanReport, Verdict
+from icapd.scan.model import Finding, FindingKind, ScanReport, Severity, Verdict
 
 ALLOW, BLOCK, MONITOR = Action.ALLOW, Action.BLOCK, Action.MONITOR
 
@@ -75,3 +76,16 @@ def test_shipped_policies_say_why_and_decide_nothing_before_the_scan(name: str) 
 
 def test_custom_has_no_shipped_rules() -> None:
     assert shipped_rules("custom") == []
+
+
+def test_a_note_on_what_was_not_opened_is_no_reason_to_block() -> None:
+    """A ZIP with a bad checksum and a PDF inside is corrupt: the PDF's note must not make it unsupported."""
+    note = Finding(FindingKind.UNSUPPORTED, "not-opened:pdf", "archive", Severity.INFO)
+    corrupt = Finding(FindingKind.CORRUPT, "bad-checksum", "archive", Severity.MEDIUM)
+    policy = compile_policy("balanced", [], shipped_rules("balanced"))
+    decision = policy.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE, (note, corrupt))))
+    assert (decision.action, decision.rule) == (Action.MONITOR, "corrupt")
+
+    by_name = Rule.model_validate({"name": "pdfs", "when": {"finding": "not-opened:*"}, "action": "block"})
+    named = compile_policy("balanced", [by_name], shipped_rules("balanced"))
+    assert named.decide(Facts(report=ScanReport(Verdict.CLEAN, (note,)))).rule == "pdfs"
