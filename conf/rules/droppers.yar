@@ -119,7 +119,7 @@ rule Certutil_Decodes_Program
         reference = "https://attack.mitre.org/techniques/T1140/"
     strings:
         $program = /-----BEGIN CERTIFICATE-----\s{1,4}TV[opqr][A-Za-z0-9+\/]{40}/
-        $decode = /certutil(\.exe)?["']?\s[^\r\n]{0,60}[-\/]decode(hex)?\s/ nocase
+        $decode = /certutil(\.exe)?["']?\s[^\r\n]{0,60}[-\/]{1,2}decode(hex)?\s/ nocase
     condition:
         all of them
 }
@@ -133,7 +133,7 @@ rule Bitsadmin_Download
         kind = "suspicious"
         reference = "https://attack.mitre.org/techniques/T1197/"
     strings:
-        $command = /bitsadmin(\.exe)?["']?\s[^\r\n]{0,60}\/transfer\s[^\r\n]{1,200}h\w{3,4}:\/\/[^\s"']{1,300}\.(exe|dll|scr|bat|cmd|ps1|vbs|js|hta|msi)/ nocase ascii wide
+        $command = /bitsadmin(\.exe)?["']?\s[^\r\n]{0,60}\/{1,2}transfer\s[^\r\n]{1,200}h\w{3,4}:\/\/[^\s"']{1,300}\.(exe|dll|scr|bat|cmd|ps1|vbs|js|hta|msi)/ nocase ascii wide
     condition:
         $command and not web_page
 }

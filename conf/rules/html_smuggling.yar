@@ -11,7 +11,7 @@ private rule builds_a_download
         $decode = "atob("
         $bytes = "Uint8Array("
         $save_ie = "msSaveOrOpenBlob"
-        $save_url = "createObjectURL"
+        $save_url = "eObjectURL"
     condition:
         $page and $blob and ($decode or $bytes) and any of ($save*)
 }
@@ -73,7 +73,7 @@ rule SVG_Smuggles_Download
         $picture = /(\xef\xbb\xbf)?\s{0,64}(<\?xml[^>]{0,200}>\s{0,64})?(<!--[^>]{0,400}-->\s{0,64})?(<!doctype[^>]{0,300}>\s{0,64})?<svg[\s>]/ nocase
         $script = "<script" nocase
         $decode = "atob("
-        $save_url = "createObjectURL"
+        $save_url = "eObjectURL"
         $save_location = /(window|document|top|parent)\.location(\.href)?\s{0,4}=[^=]/
     condition:
         $picture at 0 and $script and $decode and any of ($save*)

@@ -1,21 +1,21 @@
 /*
     Documents that start something. Parts of a document in a ZIP container are scanned as members, so these rules
     see plain XML and the OLE files inside.
-*/
 
-private rule ole_file
-{
-    condition:
-        uint32be(0) == 0xD0CF11E0 and uint32be(4) == 0xA1B11AE1
-}
+    Rules for one kind of file read its first bytes themselves, not through a private rule: only then does YARA-X
+    leave their patterns alone in every other file.
+*/
 
 private rule ole_starts_by_itself
 {
     strings:
-        $open = /(auto_?open|auto_?close|autoexec|document_open|document_close|workbook_open|workbook_activate)/ nocase ascii wide
+        $open_auto = /auto(_?open|_?close|exec)/ nocase ascii wide
+        $open_document = /document_(open|close)/ nocase ascii wide
+        $open_workbook = /workbook_(open|activate)/ nocase ascii wide
         $project = /(_VBA_PROJECT|VBAProject|Attribut.{0,2}e VB_)/ ascii wide
     condition:
-        ole_file and $open and $project
+        uint32be(0) == 0xD0CF11E0 and uint32be(4) == 0xA1B11AE1
+        and any of ($open*) and $project
 }
 
 rule Office_Macro_Downloads
@@ -31,7 +31,8 @@ rule Office_Macro_Downloads
         $stream = "ADODB.Stream" nocase ascii wide
         $http = /(MSXML2\.(Server)?XMLHTTP|Microsoft\.XMLHTTP|WinHttp\.WinHttpRequest)/ nocase ascii wide
     condition:
-        ole_starts_by_itself and ($download or ($stream and $http))
+        uint32be(0) == 0xD0CF11E0 and uint32be(4) == 0xA1B11AE1
+        and ole_starts_by_itself and ($download or ($stream and $http))
 }
 
 rule Office_Macro_Starts_Shell
@@ -50,7 +51,8 @@ rule Office_Macro_Starts_Shell
         $process = "Win32_Process" nocase ascii wide
         $mshta = "mshta" nocase ascii wide
     condition:
-        ole_starts_by_itself and any of them
+        uint32be(0) == 0xD0CF11E0 and uint32be(4) == 0xA1B11AE1
+        and ole_starts_by_itself and any of them
 }
 
 rule Office_DDE_Field_Starts_Command

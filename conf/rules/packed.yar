@@ -1,13 +1,8 @@
 /*
     Programs whose code is packed or wrapped in a protector. Honest vendors do it too, so none of this is malware
-    by itself.
+    by itself. Each rule reads the file's first bytes itself: only then does YARA-X leave its patterns alone in every
+    other file.
 */
-
-private rule windows_program
-{
-    condition:
-        uint16(0) == 0x5A4D and uint32(uint32(0x3C)) == 0x00004550
-}
 
 rule Program_Packed_With_UPX
 {
@@ -21,7 +16,8 @@ rule Program_Packed_With_UPX
         $first = "UPX0\x00\x00\x00\x00"
         $second = "UPX1\x00\x00\x00\x00"
     condition:
-        windows_program and $first in (0..2048) and $second in (0..2048)
+        uint16(0) == 0x5A4D and uint32(uint32(0x3C)) == 0x00004550
+        and $first in (0..2048) and $second in (0..2048)
 }
 
 rule Program_Packed_Or_Protected
@@ -41,7 +37,8 @@ rule Program_Packed_Or_Protected
         $petite = ".petite\x00"
         $nspack = ".nsp0\x00\x00\x00"
     condition:
-        windows_program and for any of them : ($ in (0..2048))
+        uint16(0) == 0x5A4D and uint32(uint32(0x3C)) == 0x00004550
+        and for any of them : ($ in (0..2048))
 }
 
 rule Linux_Program_Packed_With_UPX

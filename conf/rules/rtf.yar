@@ -1,12 +1,7 @@
 /*
     RTF documents that carry or fetch something. Word accepts a header cut down to its first four characters.
+    Each rule reads them itself: only then does YARA-X leave its patterns alone in every other file.
 */
-
-private rule rtf_file
-{
-    condition:
-        uint32be(0) == 0x7B5C7274
-}
 
 private rule rtf_equation
 {
@@ -16,7 +11,7 @@ private rule rtf_equation
         $name = "Equation.3" nocase
         $class = "02ce020000000000c000000000000046" nocase
     condition:
-        rtf_file and $object and any of ($name*, $class)
+        uint32be(0) == 0x7B5C7274 and $object and any of ($name*, $class)
 }
 
 rule RTF_Equation_Object
@@ -42,7 +37,7 @@ rule RTF_Equation_Object_Starts_By_Itself
     strings:
         $update = /\\objupdate[^a-z]/
     condition:
-        rtf_equation and $update
+        uint32be(0) == 0x7B5C7274 and rtf_equation and $update
 }
 
 rule RTF_Remote_Template
@@ -56,7 +51,7 @@ rule RTF_Remote_Template
     strings:
         $template = /\{\\\*\\template\s{1,8}(https?:|\\u-)/ nocase
     condition:
-        rtf_file and $template
+        uint32be(0) == 0x7B5C7274 and $template
 }
 
 rule RTF_Packages_Program
@@ -72,5 +67,5 @@ rule RTF_Packages_Program
         $package = "5061636b61676500" nocase
         $name = /2e(657865|736372|766273|6a73|687461|626174|636d64|707331|6c6e6b)00/ nocase
     condition:
-        rtf_file and all of them
+        uint32be(0) == 0x7B5C7274 and all of them
 }
