@@ -3,6 +3,9 @@
 
     Web pages are left out where a command line alone decides: documentation quotes such commands. An HTML
     application is no web page.
+
+    Some patterns repeat a slash once or twice that stands there once: the search then begins at the rare name of
+    the program, not at "/tra" or "/dec", which every page has.
 */
 
 private rule web_page

@@ -1,6 +1,7 @@
 /*
     Pages that carry a program or an archive inside themselves and hand it to the browser as a download.
     What a page carries decides: building a download out of data is ordinary work for a web application.
+    Where a name is cut (createObjectURL), the search begins at its rare part.
 */
 
 private rule builds_a_download

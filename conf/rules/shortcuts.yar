@@ -49,7 +49,7 @@ rule Shortcut_Fetches_Through_System_Tool
         kind = "malware"
         reference = "https://attack.mitre.org/techniques/T1218/"
     strings:
-        $command = /(mshta|certutil|bitsadmin|regsvr32|msiexec|[wc]script|curl)(\.exe)?[^\r\n]{0,300}h\w{3,4}:\/\// nocase ascii wide
+        $command = /(mshta|certutil|bitsadmin|regsvr32|msiexec|wscript|cscript|curl)(\.exe)?[^\r\n]{0,300}h\w{3,4}:\/\// nocase ascii wide
         $split_tool = /(mshta|certutil|bitsadmin|regsvr32|msiexec)\.exe/ nocase ascii wide
         $split_address = "http" nocase wide
     condition:

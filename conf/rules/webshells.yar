@@ -2,6 +2,8 @@
     Server pages that run what a visitor sends. Each needs its language's opening mark, which web pages about
     programming write as an entity.
 
+    Alternatives like (\(|\s\() have the search begin at a word rarer than "(req".
+
     `<%` is read in conditions, after the patterns that are rare, and `<?=` takes the character behind it along:
     a pattern of less than four bytes makes the search slower for all rules.
 */
@@ -101,11 +103,12 @@ rule ASP_Evaluates_Request
         kind = "malware"
         reference = "https://attack.mitre.org/techniques/T1505/003/"
     strings:
-        $language = /<script\s[^>]{0,80}runat\s{0,4}=\s{0,4}["']?server/ nocase
-        $eval_call = /[^a-z.]eval\s?\(request[\.\[\(]/ nocase
+        // A script element, in a way that has the search begin at "runat" and not at every script of every page.
+        $language = /<[a-z]{6}\s[^>]{0,80}runat\s{0,4}=\s{0,4}["']?server/ nocase
+        $eval_call = /[^a-z.]eval(\(|\s\()request[\.\[\(]/ nocase
         $eval_statement = /<%\s{0,4}eval\s{1,4}request[\.\[\(]/ nocase
         $eval_decoded = /[^a-z.]eval\s?\(system\.text\.encoding\.[^;]{0,100}request[\.\[\(]/ nocase
-        $execute_call = /[^a-z.]execute(global)?\s?\(request[\.\[\(]/ nocase
+        $execute_call = /[^a-z.]execute(global)?(\(|\s\()request[\.\[\(]/ nocase
         $execute_statement = /<%\s{0,4}execute(global)?\s{1,4}request[\.\[\(]/ nocase
     condition:
         any of ($eval*, $execute*) and ($language or for any start in (0..filesize) : (uint16be(start) == 0x3C25))

@@ -153,6 +153,38 @@ SHORTCUTS = [
         (f"..\\{PS}.exe", f"-nop -w hidden -c {_CRADLE}"),
         (f"..\\{PS}.exe", "-NoExit -File C:\\tools\\prompt.ps1"),
     ),
+    *_shortcut("Shortcut_PowerShell_Payload", (f"..\\{PS}.exe", "-W  1 -c a"), (f"..\\{PS}.exe", "-W  12 -c a")),
+    *_shortcut("Shortcut_PowerShell_Payload", (f"..\\{PS}.exe", "-win 1 a"), (f"..\\{PS}.exe", "-v 1 a")),
+    *_shortcut(
+        "Shortcut_PowerShell_Payload",
+        (f"..\\{PS}.exe", f"-E '{_LONG[:40]}'"),
+        (f"..\\{PS}.exe", f"-E '{_LONG[:31]}'"),
+    ),
+    *_shortcut(
+        "Shortcut_PowerShell_Payload",
+        (f"..\\{PS}.exe", f"-e    {_LONG}"),
+        (f"..\\{PS}.exe", f"-f    {_LONG}"),
+    ),
+    Case(
+        "Shortcut_PowerShell_Payload",
+        _link(f"..\\{PS}.exe", f"-e    '{_LONG[:40]}'", coding="latin-1"),
+        _link(f"..\\{PS}.exe", f"-e    '{_LONG[:35]}'", coding="latin-1"),
+    ),
+    Case(
+        "Shortcut_PowerShell_Payload",
+        _link(f"..\\{PS}.exe", f"-E\t{_LONG[:40]}", coding="latin-1"),
+        _link(f"..\\{PS}.exe", f"-E,{_LONG[:40]}", coding="latin-1"),
+    ),
+    *_shortcut(
+        "Shortcut_PowerShell_Payload",
+        (f"..\\{PS}.exe", f"-ec {_LONG}"),
+        (f"..\\{PS}.exe", f"-ex {_LONG}"),
+    ),
+    *_shortcut(
+        "Shortcut_PowerShell_Payload",
+        (f"..\\{PS}.exe", f"-enco {_LONG[:40]}"),
+        (f"..\\{PS}.exe", f"-enco {_LONG[:39]}"),
+    ),
     *_shortcut(
         "Shortcut_PowerShell_Payload",
         (f"..\\{PS}.exe", f"-c $c.{GET_FILE}('{SITE}')"),

@@ -84,6 +84,11 @@ WEBSHELLS = [
     text("ASP_Evaluates_Request", f'<%ev{"al"} {_REQUEST}("x")%>', f'<%=Server.HTMLEncode({_REQUEST}("x"))%>'),
     text("ASP_Evaluates_Request", f'<%ex{"ecute"}({_REQUEST}.Form("x"))%>', f'ex{"ecute"}({_REQUEST}.Form("x"))'),
     text(
+        "ASP_Evaluates_Request",
+        f'<SCRIPT language="jscript" RunAt="Server">ev{"al"} ({_REQUEST}.Form("x"))</SCRIPT>',
+        f'<SCRIPT language="jscript">ev{"al"} ({_REQUEST}.Form("x"))</SCRIPT>',
+    ),
+    text(
         "ASPX_Runs_Request_As_Command",
         _ASPX.format("cmd.exe", _REQUEST),
         _ASPX.format("convert.exe", _REQUEST),
