@@ -73,8 +73,12 @@ class Server(Table):
 
 
 class Limits(Table):
-    head_bytes: int = Field(
-        64 * KiB, ge=1 * KiB, le=1 * MiB, description="one ICAP head, or one encapsulated HTTP head"
+    head_bytes: int = Field(64 * KiB, ge=1 * KiB, le=1 * MiB, description="one ICAP head")
+    http_head_bytes: int = Field(
+        256 * KiB,
+        ge=1 * KiB,
+        le=16 * MiB,
+        description="each encapsulated HTTP head, past it ICAP 400; Squid itself refuses heads past 64 KiB",
     )
     header_count: int = Field(200, ge=10, le=10_000, description="header lines of one ICAP head")
     chunk_line_bytes: int = Field(4 * KiB, ge=64, le=64 * KiB, description="a chunk-size line with its extensions")

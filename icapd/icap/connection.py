@@ -65,6 +65,7 @@ class CodecLimits(msgspec.Struct, frozen=True):
     """Ceilings of what one connection may make us keep. Bytes, but for the counts."""
 
     head_bytes: int = 65_536
+    http_head_bytes: int = 262_144
     header_count: int = 200
     chunk_line_bytes: int = 4096
     trailer_bytes: int = 16_384
@@ -256,10 +257,11 @@ class Connection:
 
     def _read_sections(self, encapsulated: Encapsulated, start: int) -> tuple[bytes, bytes] | None:
         """The two HTTP heads behind an ICAP head, or None while they are incomplete."""
-        request_end = start + (encapsulated.req_bytes or 0)
-        end = request_end + (encapsulated.res_bytes or 0)
-        if end - start > self._limits.head_bytes:
+        request_bytes, response_bytes = encapsulated.req_bytes or 0, encapsulated.res_bytes or 0
+        if max(request_bytes, response_bytes) > self._limits.http_head_bytes:
             raise PeerProtocolError("encapsulated head too long")
+        request_end = start + request_bytes
+        end = request_end + response_bytes
         buffer = self._buffer
         if len(buffer) < end:
             self._awaited_bytes = end - self._position  # until then the head is not parsed again

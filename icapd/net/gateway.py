@@ -54,6 +54,7 @@ class Gateway:
         self.now = clock
         self.codec_limits = CodecLimits(
             head_bytes=limits.head_bytes,
+            http_head_bytes=limits.http_head_bytes,
             header_count=limits.header_count,
             chunk_line_bytes=limits.chunk_line_bytes,
             trailer_bytes=limits.trailer_bytes,

@@ -60,7 +60,14 @@ TOKENS = [
 
 CAPTURES = [data for data in map(client_bytes, sorted(CONVERSATIONS)) if len(data) < 1000]
 
-SMALL = CodecLimits(head_bytes=400, header_count=8, chunk_line_bytes=20, trailer_bytes=30, discard_bytes=64)
+SMALL = CodecLimits(
+    head_bytes=400,
+    http_head_bytes=400,
+    header_count=8,
+    chunk_line_bytes=20,
+    trailer_bytes=30,
+    discard_bytes=64,
+)
 LIMITS = [CodecLimits(), SMALL]
 
 

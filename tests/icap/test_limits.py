@@ -22,6 +22,7 @@ def limits(**changes: int) -> CodecLimits:
 def test_every_limit_is_tested_here() -> None:
     assert CodecLimits.__struct_fields__ == (
         "head_bytes",
+        "http_head_bytes",
         "header_count",
         "chunk_line_bytes",
         "trailer_bytes",
@@ -57,19 +58,30 @@ def test_icap_head_bytes_hold_for_each_head_alone() -> None:
     (playbook << Wait.NEED_DATA).run()
 
 
-def test_encapsulated_head_bytes() -> None:
-    at_limit = limits(head_bytes=1000)
-    response = b"HTTP/1.1 200 OK\r\nX-Long: %b\r\n\r\n"
-    room = 1000 - len(GET) - len(response % b"")
-    fits = respmod(http_response=response % (b"a" * room), body="null-body")
-    (Playbook(at_limit) >> fits << request("RESPMOD", "/echo") << Wait.PAUSED).run()
-    past = respmod(http_response=response % (b"a" * (room + 1)), body="null-body")
-    (Playbook(at_limit) >> past << Broke(400)).run()
+# http_head_bytes
 
 
-def test_encapsulated_head_past_the_limit_is_refused_before_it_comes() -> None:
-    (Playbook() >> icap("REQMOD", "Encapsulated: req-hdr=0, req-body=65536") << Wait.NEED_DATA).run()
-    (Playbook() >> icap("REQMOD", "Encapsulated: req-hdr=0, req-body=65537") << Broke(400)).run()
+def test_http_head_bytes_hold_for_each_head_alone() -> None:
+    at_limit = limits(http_head_bytes=1000)
+    line = b"X-Long: %b\r\n\r\n"
+    starts = (GET.removesuffix(b"\r\n"), b"HTTP/1.1 200 OK\r\n")
+    room = [1000 - len(start + line % b"") for start in starts]
+
+    def message(past_in_request: int, past_in_response: int) -> bytes:
+        heads = [
+            start + line % (b"a" * (size + past))
+            for start, size, past in zip(starts, room, (past_in_request, past_in_response), strict=True)
+        ]
+        return respmod(http_request=heads[0], http_response=heads[1], body="null-body")
+
+    (Playbook(at_limit) >> message(0, 0) << request("RESPMOD", "/echo") << Wait.PAUSED).run()
+    (Playbook(at_limit) >> message(1, 0) << Broke(400)).run()
+    (Playbook(at_limit) >> message(0, 1) << Broke(400)).run()
+
+
+def test_an_http_head_past_the_limit_is_refused_before_it_comes() -> None:
+    (Playbook() >> icap("REQMOD", "Encapsulated: req-hdr=0, req-body=262144") << Wait.NEED_DATA).run()
+    (Playbook() >> icap("REQMOD", "Encapsulated: req-hdr=0, req-body=262145") << Broke(400)).run()
     (Playbook() >> icap("REQMOD", "Encapsulated: req-hdr=0, req-body=9999999999") << Broke(400)).run()
 
 
