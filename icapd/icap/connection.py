@@ -33,20 +33,12 @@ from icapd.icap.events import (
     Stream,
     Wait,
 )
-from icapd.icap.head import (
-    list_tokens,
-    parse_fields,
-    parse_number,
-    parse_request_line,
-    service_path,
-)
+from icapd.icap.head import METHODS as METHODS
+from icapd.icap.head import parse_fields, read_request_line, steering_of
 from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
 from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
 
-METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
-_METHODS = {method.encode("ascii"): method for method in METHODS}
 _HEAD_ENDS = b"\r\n\r\n"
-_HARMLESS_CODINGS = (b"chunked", b"identity")
 
 # Members bound once: reading one from its class costs several times a dictionary look-up.
 _IDLE, _PREVIEW, _DONE, _BROKEN = ClientState.IDLE, ClientState.PREVIEW, ClientState.DONE, ClientState.BROKEN
@@ -220,37 +212,29 @@ class Connection:
         return self._parse_head(buffer[start : end + 2], end + 4)
 
     def _parse_head(self, head: bytes, body_start: int) -> RequestHead | Wait:
-        method_bytes, target, line_bytes = parse_request_line(head)
-        method = _METHODS.get(method_bytes)
-        if method is None:
-            raise PeerProtocolError(f"unknown method {method_bytes.decode('ascii')}", status_hint=501)
-        fields = head[line_bytes:]
+        line, _, fields = head.partition(b"\r\n")
+        method, path = read_request_line(line)
         values = parse_fields(fields, self._limits.header_count)
         value = values.get(b"encapsulated")
         encapsulated = NOTHING if value is None else parse_encapsulated(value, method)
-        coding = values.get(b"transfer-encoding")
-        if coding is not None and coding.lower() not in _HARMLESS_CODINGS:
-            # ICAP has no transfer codings of its own (RFC 3507 §4.3.1); Nextcloud says `chunked`, which is harmless.
-            raise PeerProtocolError("Transfer-Encoding in an ICAP head")
+        steering = steering_of(values)
         sections = self._read_sections(encapsulated, body_start)
         if sections is None:
             return _NEED_DATA
-        preview = values.get(b"preview")
-        connection = values.get(b"connection")
-        allow = list_tokens(values.get(b"allow", b""))
+        preview_bytes, allow_204, allow_206, allow_trailers, wants_close = steering
         request = RequestHead(
-            method=method,
-            path=service_path(target),
-            fields=fields,
-            values=values,
-            encapsulated=encapsulated,
-            http_request=sections[0],
-            http_response=sections[1],
-            preview_bytes=None if preview is None else parse_number(preview, "Preview"),
-            allow_204=b"204" in allow,
-            allow_206=b"206" in allow,
-            allow_trailers=b"trailers" in allow,
-            wants_close=connection is not None and b"close" in list_tokens(connection),
+            method,
+            path,
+            fields,
+            values,
+            encapsulated,
+            sections[0],
+            sections[1],
+            preview_bytes,
+            allow_204,
+            allow_206,
+            allow_trailers,
+            wants_close,
         )
         self._accept(request)
         return request

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from icapd.errors import PeerProtocolError
+
+METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _NAME = re.compile(rb"%b++" % _TOKEN)
 _TEXT_BYTES = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
-_REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.[0-9]{1,3}\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.[0-9]{1,3}" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _DIGITS_MAX = 15
 _FOLDING = (b" ", b"\t")
+_HARMLESS_CODINGS = (b"chunked", b"identity")
 _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
@@ -33,6 +37,12 @@ _USUAL_NAMES = {
 """Names as clients spell them, so that they need no check and no folding of case."""
 
 
+_KNOWN_LINES_MAX = 8192
+_known_lines: dict[bytes, tuple[bytes, bytes]] = {}
+"""Header lines read before: gateways repeat nearly all of theirs from request to request. Usual names alone, so that
+no credential stays here; emptied when full, so that no peer fills memory."""
+
+
 def parse_fields(block: bytes, count_limit: int) -> dict[bytes, bytes]:
     """Header lines, each with its CRLF, as values by lower-case name; unfolded and stripped.
 
@@ -40,33 +50,101 @@ def parse_fields(block: bytes, count_limit: int) -> dict[bytes, bytes]:
 
     Raises: PeerProtocolError for lines that are not well formed, too many of them, or a framing header twice.
     """
-    count = block.count(b"\r\n")
-    if count > count_limit:
+    lines = block.split(b"\r\n")
+    if lines.pop():
+        raise PeerProtocolError("a header line without its end")
+    if len(lines) > count_limit:
         raise PeerProtocolError("too many header lines")
+    try:
+        values = dict(map(_known_lines.__getitem__, lines))
+    except KeyError:
+        return _parse_lines(block)
+    return values if len(values) == len(lines) else _parse_lines(block)
+
+
+def _parse_lines(block: bytes) -> dict[bytes, bytes]:
+    count = block.count(b"\r\n")
     if block.count(b"\r") != count or block.count(b"\n") != count or block.translate(None, _TEXT_BYTES):
         raise PeerProtocolError("a control character in a header line")
     if b"\r\n " in block or b"\r\n\t" in block:
         block = _FOLD.sub(b" ", block)
-    lines = block.split(b"\r\n")
-    if lines.pop():
-        raise PeerProtocolError("a header line without its end")
     values: dict[bytes, bytes] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        key = _USUAL_NAMES.get(name)
-        if key is None:
-            if _NAME.fullmatch(name) is None:
-                raise PeerProtocolError("malformed header name")
-            key = name.lower()
-        if not colon:
-            raise PeerProtocolError("a header line without a colon")
+    for line in block.split(b"\r\n")[:-1]:
+        key, value = _parse_line(line)
         if key not in values:
-            values[key] = value.strip()
+            values[key] = value
         elif key in _SINGLE:
             raise PeerProtocolError(f"{key.decode()} stands twice")
         else:
-            values[key] = b"%b,%b" % (values[key], value.strip())
+            values[key] = b"%b,%b" % (values[key], value)
     return values
+
+
+def _parse_line(line: bytes) -> tuple[bytes, bytes]:
+    """One line, unfolded and free of control characters, as lower-case name and value."""
+    name, colon, value = line.partition(b":")
+    if not colon:
+        raise PeerProtocolError("a header line without a colon")
+    key = _USUAL_NAMES.get(name)
+    if key is None:
+        if _NAME.fullmatch(name) is None:
+            raise PeerProtocolError("malformed header name")
+        return name.lower(), value.strip()
+    field = key, value.strip()
+    if len(line) <= _CACHED_BYTES_MAX:
+        if len(_known_lines) >= _KNOWN_LINES_MAX:
+            _known_lines.clear()
+        _known_lines[line] = field
+    return field
+
+
+class Steering(NamedTuple):
+    """What the headers say that steer a message."""
+
+    preview_bytes: int | None
+    allow_204: bool
+    allow_206: bool
+    allow_trailers: bool
+    wants_close: bool
+
+
+def read_steering(
+    preview: bytes | None, allow: bytes | None, connection: bytes | None, coding: bytes | None
+) -> Steering:
+    """Reads Preview, Allow, Connection and Transfer-Encoding. Raises: PeerProtocolError."""
+    if coding is not None and coding.lower() not in _HARMLESS_CODINGS:
+        # ICAP has no transfer codings of its own (RFC 3507 §4.3.1); Nextcloud says `chunked`, which is harmless.
+        raise PeerProtocolError("Transfer-Encoding in an ICAP head")
+    allowed = _tokens(allow or b"")
+    return Steering(
+        None if preview is None else parse_number(preview, "Preview"),
+        b"204" in allowed,
+        b"206" in allowed,
+        b"trailers" in allowed,
+        b"close" in _tokens(connection or b""),
+    )
+
+
+_cached_steering = lru_cache(maxsize=256)(read_steering)
+
+
+def steering_of(values: dict[bytes, bytes]) -> Steering:
+    """What steers the message among its fields; what is short is read once and known from then on."""
+    get = values.get
+    preview, allow, connection, coding = (
+        get(b"preview"),
+        get(b"allow"),
+        get(b"connection"),
+        get(b"transfer-encoding"),
+    )
+    is_short = len(allow or b"") + len(connection or b"") + len(preview or b"") <= _CACHED_BYTES_MAX
+    read = _cached_steering if is_short else read_steering
+    return read(preview, allow, connection, coding)
+
+
+def _tokens(value: bytes) -> frozenset[bytes]:
+    """The members of a comma list in lower case: `204, 206, trailers`."""
+    return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
 
 
 def unfold(value: bytes) -> bytes:
@@ -76,32 +154,28 @@ def unfold(value: bytes) -> bytes:
     return value.strip(b" \t")
 
 
-def parse_request_line(head: bytes) -> tuple[bytes, bytes, int]:
-    """The method, the target and the length of the request line with its CRLF.
+@lru_cache(maxsize=512)
+def read_request_line(line: bytes) -> tuple[str, str]:
+    """The method and the service's path: any host, scheme icap or icaps or none, query arguments ignored.
 
-    Raises: PeerProtocolError 400 when it is not a request line, 505 for another ICAP version than 1.x.
+    Raises: PeerProtocolError 400 when it is not a request line, 505 for another ICAP version than 1.x, 501 for a
+    method that ICAP does not have.
     """
-    match = _REQUEST_LINE.match(head)
+    match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise PeerProtocolError("malformed request line")
-    method, target, major = match.groups()
+    method_bytes, target, major = match.groups()
     if major != b"1":
         raise PeerProtocolError("ICAP version not supported", status_hint=505)
-    return method, target, match.end()
-
-
-@lru_cache(maxsize=512)
-def service_path(target: bytes) -> str:
-    """The path of a service URI: any host, scheme icap or icaps or none, query arguments ignored.
-
-    Raises: PeerProtocolError for a target that is no such URI, or longer than any service needs.
-    """
+    method = method_bytes.decode("ascii")
+    if method not in METHODS:
+        raise PeerProtocolError(f"unknown method {method}", status_hint=501)
     if len(target) > _TARGET_BYTES_MAX:
         raise PeerProtocolError("service URI too long")
-    match = _TARGET.fullmatch(target)
-    if match is None:
+    path = _TARGET.fullmatch(target)
+    if path is None:
         raise PeerProtocolError("malformed service URI")
-    return (match.group(1) or b"/").decode("ascii")
+    return method, (path[1] or b"/").decode("ascii")
 
 
 def parse_number(value: bytes, what: str) -> int:
@@ -109,18 +183,6 @@ def parse_number(value: bytes, what: str) -> int:
     if not value.isdigit() or len(value) > _DIGITS_MAX:  # bytes.isdigit takes 0-9 alone; int() would take +5 and 5_0
         raise PeerProtocolError(f"{what} is not a number")
     return int(value)
-
-
-def list_tokens(value: bytes) -> frozenset[bytes]:
-    """The members of a comma list in lower case: `204, 206, trailers`."""
-    return _cached_tokens(value) if len(value) <= _CACHED_BYTES_MAX else _tokens(value)
-
-
-def _tokens(value: bytes) -> frozenset[bytes]:
-    return frozenset(token.strip(b" \t").lower() for token in value.split(b",") if token.strip(b" \t"))
-
-
-_cached_tokens = lru_cache(maxsize=256)(_tokens)
 
 
 class HeaderLines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from icapd.icap.events import Reply, Stream
 from icapd.icap.status import STATUS_LINES
 
@@ -10,15 +12,25 @@ _NOTHING_ENCAPSULATED = b"Encapsulated: null-body=0\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
+@lru_cache(maxsize=256)
+def _start(status: int, istag: bytes, fields: bytes, closes: bool) -> bytes:
+    """The lines that replies of one kind share; most fields are among few."""
+    close = b"Connection: close\r\n" if closes else b""
+    return b'%bISTag: "%b"\r\n%b%b' % (STATUS_LINES[status], istag, fields, close)
+
+
+@lru_cache(maxsize=256)
+def _bare_reply(status: int, istag: bytes, fields: bytes, closes: bool) -> bytes:
+    return _start(status, istag, fields, closes) + _NOTHING_ENCAPSULATED
+
+
 def render_reply(reply: Reply, closes: bool) -> list[bytes | memoryview]:
     """The whole reply, or its heads when the body is streamed."""
-    start = b'%bISTag: "%b"\r\n%b' % (STATUS_LINES[reply.status], reply.istag, reply.fields)
-    if closes:
-        start += b"Connection: close\r\n"
     body = reply.body
     http_head = reply.http_head
     if body is None and not http_head:
-        return [start + _NOTHING_ENCAPSULATED]
+        return [_bare_reply(reply.status, reply.istag, reply.fields, closes)]
+    start = _start(reply.status, reply.istag, reply.fields, closes)
     kind = b"req" if reply.http_is_request else b"res"
     header = b"%b-hdr=0, " % kind if http_head else b""
     body_kind = b"null" if body is None else kind

@@ -230,10 +230,9 @@ class IcapProtocol(Protocol):
     # For the transaction
 
     def send(self, *messages: Message) -> None:
-        codec = self.codec
-        parts: list[bytes | memoryview] = []
-        for message in messages:
-            parts += codec.send(message)
+        parts = self.codec.send(messages[0])
+        for message in messages[1:]:
+            parts += self.codec.send(message)
         self._write(parts)
 
     def _write(self, parts: list[bytes | memoryview]) -> None:

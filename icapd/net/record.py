@@ -19,7 +19,7 @@ class Claims:
     `http` is the HTTP request, `inner` the head of the message whose body travels.
     """
 
-    __slots__ = ("_facts", "_head", "_peer", "_service", "_users_are_base64", "http", "inner", "is_response")
+    __slots__ = ("_facts", "_head", "_http", "_peer", "_service", "_users_are_base64", "inner", "is_response")
 
     def __init__(self, head: RequestHead, service: str, peer: str, users_are_base64: bool) -> None:
         self._head = head
@@ -27,9 +27,16 @@ class Claims:
         self._service = service
         self._peer = peer
         self._facts: Facts | None = None
+        self._http: HttpRequest | None = None
         self.is_response = head.method == "RESPMOD"
-        self.http: HttpRequest = read_request(head.http_request)
         self.inner = HttpHead(head.http_response if self.is_response else head.http_request)
+
+    @property
+    def http(self) -> HttpRequest:
+        """The HTTP request's line and host."""
+        if self._http is None:
+            self._http = read_request(self._head.http_request)
+        return self._http
 
     @property
     def client(self) -> str:

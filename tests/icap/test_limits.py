@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from icapd.errors import PeerProtocolError
 from icapd.icap import BodyData, CodecLimits, EndOfMessage, Reply, Wait
 from icapd.icap.events import END_OF_MESSAGE, PREVIEW_END
-from icapd.icap.head import _cached_tokens, list_tokens
+from icapd.icap.head import _KNOWN_LINES_MAX, _cached_steering, _known_lines, parse_fields, steering_of
 from tests.icap.feeding import Broke
 from tests.icap.playbook import NEXT_CYCLE, Playbook, holds, request, says
 from tests.icap.wire import GET, ISTAG, LAST, OK, chunk, icap, reply_wire, respmod
@@ -227,8 +228,35 @@ def test_one_chunk_of_any_size_is_handed_on_as_it_comes() -> None:
 
 
 def test_no_cache_keeps_a_long_list() -> None:
-    _cached_tokens.cache_clear()
-    assert list_tokens(b"a" * 257) == {b"a" * 257}
-    assert _cached_tokens.cache_info().currsize == 0
-    assert list_tokens(b"a" * 256) == {b"a" * 256}
-    assert _cached_tokens.cache_info().currsize == 1
+    _cached_steering.cache_clear()
+    assert steering_of({b"allow": b"a" * 257}).allow_204 is False
+    assert _cached_steering.cache_info().currsize == 0
+    assert steering_of({b"allow": b"204," + b"a" * 252}).allow_204 is True
+    assert _cached_steering.cache_info().currsize == 1
+
+
+def test_known_lines_are_bounded_and_hold_no_credentials() -> None:
+    _known_lines.clear()
+    for number in range(_KNOWN_LINES_MAX + 10):
+        parse_fields(b"X-Client-IP: %d\r\nProxy-Authorization: Basic %d\r\n" % (number, number), 10)
+    assert 0 < len(_known_lines) <= _KNOWN_LINES_MAX
+    assert not any(b"Basic" in line for line in _known_lines)
+    _known_lines.clear()
+    parse_fields(b"Host: %b\r\n" % (b"a" * 251), 10)
+    assert not _known_lines
+    parse_fields(b"Host: %b\r\n" % (b"a" * 250), 10)
+    assert len(_known_lines) == 1
+
+
+def test_known_lines_change_nothing() -> None:
+    """What was read before gives the same values, the same joins and the same refusals."""
+    block = b"Host: a\r\nAllow: 204\r\nAllow: trailers\r\n"
+    first = parse_fields(block, 10)
+    assert parse_fields(block, 10) == first == {b"host": b"a", b"allow": b"204,trailers"}
+    parse_fields(b"Preview: 1\r\n", 10)
+    with pytest.raises(PeerProtocolError, match="twice"):
+        parse_fields(b"Preview: 1\r\nPreview: 1\r\n", 10)
+    with pytest.raises(PeerProtocolError, match="too many"):
+        parse_fields(b"Host: a\r\n" * 2, 1)
+    with pytest.raises(PeerProtocolError, match="end"):
+        parse_fields(b"Host: a", 10)
