@@ -23,6 +23,7 @@ from icapd.worker.channel import receive
 from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_task, encode
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
 _NAME_CHARACTERS_MAX = 200
 _TRAIL_MAX = 16
 
@@ -45,13 +46,20 @@ def run(end: socket.socket, engines: EngineSet, memory_bytes: int, nursery: int)
 
 
 def _settle(memory_bytes: int, nursery: int) -> None:
-    """Ties the scanner's life to its nursery's and bounds its memory."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Ties the scanner's life to its nursery's, bounds its memory, and takes from it what no engine needs.
+
+    RLIMIT_NPROC stays: YARA-X starts a thread for its time limits, and threads count as processes there.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != nursery:
         os._exit(0)  # it died before we asked to be told, and nobody could kill us at a deadline
     limit = _data_bytes() + memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
     gc.disable()
 
 

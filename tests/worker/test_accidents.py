@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -103,6 +104,24 @@ def test_an_answer_that_makes_no_sense_ends_the_scanner(single: ScannerBench) ->
     wait_gone([before])
 
     assert single.found(order("find", "afterwards")) == "afterwards"
+
+
+def test_a_scanner_cannot_write_a_file(single: ScannerBench, tmp_path: Path) -> None:
+    before = single.scanner_pids
+    path = tmp_path / "dropped"
+    [report] = single.scan(order("write", path)).reports
+
+    assert report.outcome is Outcome.FAILED
+    assert "File too large" in report.reason
+    assert path.stat().st_size == 0
+    assert single.scanner_pids == before
+
+
+def test_a_scanner_cannot_gain_privileges_or_leave_a_core(bench: ScannerBench) -> None:
+    for pid in bench.scanner_pids:
+        assert "NoNewPrivs:\t1\n" in Path(f"/proc/{pid}/status").read_text()
+        assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+        assert resource.prlimit(pid, resource.RLIMIT_FSIZE) == (0, 0)
 
 
 def test_memory_has_a_limit(single: ScannerBench) -> None:
