@@ -7,10 +7,12 @@ process answering 204 to previews: 63,800 requests/s with it, 105,000 without it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from select import EPOLLIN
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
+from twisted.python import log
 
 
 class DelayedCall(Protocol):
@@ -61,7 +63,7 @@ class Reactor(Protocol):
 
 
 class LeanEPollReactor(EPollReactor):
-    """Differs from its base in `doPoll` alone: the same events, the same order."""
+    """Differs from its base in `doPoll` alone: the same events, the same order, reading on the shortest way."""
 
     if TYPE_CHECKING:
 
@@ -74,10 +76,21 @@ class LeanEPollReactor(EPollReactor):
             return
         selectables = self._selectables
         act: Callable[..., object] = self._doReadOrWrite
+        disconnect: Callable[..., object] = self._disconnectSelectable
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
-            if selectable is not None:
+            if selectable is None:
+                continue
+            if event != EPOLLIN:
                 act(selectable, descriptor, event)
+                continue
+            try:
+                reason = selectable.doRead()
+            except BaseException as error:  # as the base does: what a reader raises ends that reader alone
+                log.err()
+                reason = error
+            if reason:
+                disconnect(selectable, reason, True)
 
     doIteration = doPoll  # the base class binds its own doPoll under this name
 

@@ -103,14 +103,17 @@ class ChunkDecoder:
             elif reading is _DATA:
                 end = position + self.chunk_bytes_left
                 piece = buffer[position:end]
-                if not piece:
-                    break
-                pieces.append(piece)
+                if piece:
+                    pieces.append(piece)
                 position += len(piece)
                 self.chunk_bytes_left = end - position
                 if position < end:
                     break
-                self._reading = _DATA_CRLF
+                if buffer.startswith(b"\r\n", end):
+                    position = end + 2
+                    self._reading = _SIZE
+                else:
+                    self._reading = _DATA_CRLF
             elif reading is _DATA_CRLF:
                 if not buffer.startswith(b"\r\n", position):
                     self._check_partial_end(buffer, position)
