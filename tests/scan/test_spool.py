@@ -55,6 +55,30 @@ def place(body: Body) -> str:
     return "memfd" if "memfd:" in os.readlink(f"/proc/self/fd/{body.descriptor()}") else "disk"
 
 
+@pytest.mark.parametrize(("pieces", "kept"), [(64, 64), (65, 1), (65 + 64, 65), (2 * 65, 2)])
+def test_tiny_pieces_are_joined(tmp_path: Path, pieces: int, kept: int) -> None:
+    body = Spool(SpoolTable(directory=str(tmp_path))).open(FAR)
+    content = bytes_of(2 * pieces)
+    for start in range(0, len(content), 2):
+        body.append(content[start : start + 2])
+    assert (body.is_in_memory, len(list(body.pieces()))) == (True, kept)
+    assert b"".join(body.pieces()) == content
+    assert (body.content(), body.sha256()) == (content, hashlib.sha256(content).digest())
+    body.release()
+
+
+def test_tiny_pieces_cost_what_is_booked_for_them(tmp_path: Path) -> None:
+    spool = Spool(SpoolTable(directory=str(tmp_path)))
+    body = spool.open(FAR)
+    for number in range(100_000):
+        body.append(b"%02d" % (number % 100))
+        if number == 1000:
+            body.read(0, 1)  # as a drip does: all is joined meanwhile
+    assert body.is_in_memory
+    assert sum(map(sys.getsizeof, body.pieces())) < 1.5 * spool.memory_bytes
+    body.release()
+
+
 @pytest.mark.parametrize(
     ("size_bytes", "where"),
     [(0, "memory"), (MEMORY, "memory"), (MEMORY + 1, "memfd"), (MEMFD, "memfd"), (MEMFD + 1, "disk")],
