@@ -31,16 +31,16 @@ from icapd.scan.tree import Examination
 from icapd.worker.channel import PacketChannel, packet_pair
 from icapd.worker.frames import Exited, ScanTask, Spawned, decode_answer, encode_task
 from icapd.worker.nursing import NurseryProcess
+from icapd.worker.processes import back_off_s
 
 _SWEEP_S = 0.05
 _BACK_OFF_S = 0.05
-_BACK_OFF_MAX_S = 5.0
 
 
 class Job:
     """One task on its way through the pool.
 
-    State: `_deferred` is None once the job has ended or its waiter has gone.
+    State: `_deferred` is None once the job has ended or its waiter has gone; the body is held until the job ends.
     """
 
     __slots__ = ("_deferred", "body", "kill_at", "task")
@@ -51,17 +51,15 @@ class Job:
         self.kill_at = kill_at
         self._deferred: Deferred[Examination] | None = None
 
-    def wait(self) -> Deferred[Examination]:
-        """The outcome; cancelling it drops a queued job, and leaves a running one to end unheard."""
-        self._deferred = Deferred(self._forget)
+    def wait(self, on_cancelled: Callable[[Job], None]) -> Deferred[Examination]:
+        """The outcome; cancelling it calls `on_cancelled`, and the job ends unheard."""
+
+        def forget(_: Deferred[Examination]) -> None:
+            self._deferred = None
+            on_cancelled(self)
+
+        self._deferred = Deferred(forget)
         return self._deferred
-
-    @property
-    def is_wanted(self) -> bool:
-        return self._deferred is not None
-
-    def _forget(self, _: Deferred[Examination]) -> None:
-        self._deferred = None
 
     def end(self, outcome: Examination | ScanError) -> None:
         """Gives the outcome to who waits, if anybody still does, and lets the body go."""
@@ -155,10 +153,9 @@ class ScannerPool:
         self._nursery.stop()
         for scanner in list(self._scanners.values()):
             self._dismiss(scanner, ScannerLost("the server is stopping"))
-        for job in (*self._small, *self._large):
-            job.end(ScannerLost("the server is stopping"))
-        self._small.clear()
-        self._large.clear()
+        for queue in (self._small, self._large):
+            while queue:
+                queue.popleft().end(ScannerLost("the server is stopping"))
 
     @property
     def is_ready(self) -> bool:
@@ -193,15 +190,24 @@ class ScannerPool:
         job = Job(
             ScanTask(self._next_number, key.size_bytes, key.sha256, deadline, key.coding, engines), body, kill_at
         )
-        waiting = job.wait()
-        (self._large if self._is_large(job) else self._small).append(job)
+        waiting = job.wait(self._on_cancelled)
+        self._queue_of(job).append(job)
         self._dispatch()
         return waiting
+
+    def _on_cancelled(self, job: Job) -> None:
+        """A queued job goes at once, and its body with it; a running one ends with its scanner's answer."""
+        with contextlib.suppress(ValueError):
+            self._queue_of(job).remove(job)
+            job.end(ScannerLost("nobody waits"))
 
     # Jobs and scanners
 
     def _is_large(self, job: Job) -> bool:
         return job.task.size_bytes >= self._settings.large_bytes
+
+    def _queue_of(self, job: Job) -> deque[Job]:
+        return self._large if self._is_large(job) else self._small
 
     def _dispatch(self) -> None:
         while self._idle and (job := self._next_job()) is not None:
@@ -209,9 +215,6 @@ class ScannerPool:
 
     def _next_job(self) -> Job | None:
         """The oldest job that may run: large ones never take the last scanner that small ones could have."""
-        for queue in (self._small, self._large):
-            while queue and not queue[0].is_wanted:
-                queue.popleft().end(ScannerLost("nobody waits"))
         small = self._small[0].task.number if self._small else None
         large = self._large[0].task.number if self._large and self._running_large < self._large_max else None
         if large is not None and (small is None or large < small):
@@ -292,7 +295,7 @@ class ScannerPool:
         """Ends what is past its deadline: a queued job, or a scanner with its job."""
         now = self._clock()
         for queue in (self._small, self._large):
-            while queue and (queue[0].kill_at <= now or not queue[0].is_wanted):
+            while queue and queue[0].kill_at <= now:
                 queue.popleft().end(ScanTimedOut("no scanner was free in time"))
         for scanner in list(self._scanners.values()):
             if scanner.job is not None and scanner.job.kill_at <= now:
@@ -308,14 +311,20 @@ class ScannerPool:
             return
         delay_s = 0.0
         if self._early_deaths:
-            delay_s = min(_BACK_OFF_S * 2**self._early_deaths, _BACK_OFF_MAX_S)
+            delay_s = back_off_s(_BACK_OFF_S, self._early_deaths)
         self._refill_is_due = True
         self._reactor.callLater(delay_s, self._fill)
 
     def _fill(self) -> None:
         self._refill_is_due = False
         while len(self._scanners) < self._count and self._nursery.is_loaded:
-            ours, theirs = packet_pair()
+            try:
+                ours, theirs = packet_pair()
+            except OSError as error:
+                self._early_deaths += 1
+                self._log.event(EventName.SCANNER_NOT_STARTED, reason=str(error))
+                self._refill()
+                break
             slot = self._nursery.spawn(theirs)
             theirs.close()
             if slot is None:

@@ -171,6 +171,29 @@ def test_a_cancelled_job_in_the_queue_is_never_run(single: ScannerBench, tmp_pat
     assert single.spool.bodies == 0
 
 
+@pytest.mark.parametrize("filling_bytes", [0, LARGE_BYTES], ids=["small", "large"])
+def test_cancelled_jobs_deep_in_the_queue_make_room_at_once(make: Make, tmp_path: Path, filling_bytes: int) -> None:
+    bench = make(count=1, queue_tasks=3, large_bytes=LARGE_BYTES)
+    gate = tmp_path / "gate"
+    hold(bench, gate, "running")
+    bench.submit(order("find", "head", filling_bytes), "head")
+    cancelled = [bench.submit(order("find", name, filling_bytes)) for name in ("1", "2")]
+    assert (bench.pool.queued, bench.spool.bodies) == (3, 4)
+    for deferred in cancelled:
+        deferred.cancel()
+        with pytest.raises(CancelledError):
+            wait_for(deferred)
+    assert (bench.pool.queued, bench.spool.bodies) == (1, 2)
+    for name in ("3", "4"):
+        bench.submit(order("find", name, filling_bytes), name)
+    bench.submit(order("find", "5", filling_bytes), "5")
+
+    assert isinstance(bench.outcomes.pop("5"), Overloaded)
+    gate.touch()
+    wait_until(bench.has_ended("running", "head", "3", "4"))
+    assert list(bench.outcomes) == ["running", "head", "3", "4"]
+
+
 def test_a_cancelled_job_that_runs_ends_unheard(single: ScannerBench, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     before = single.scanner_pids
