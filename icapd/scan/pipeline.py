@@ -112,13 +112,16 @@ class Pipeline:
         """
         if self._cache.is_shared and (report := await self._cache.fetch(key)) is not None:
             return Examined(report, Source.MEMCACHED)
-        source = Source.SHARED if self._flights.is_under_way(key) else Source.SCAN
-        report = await self._flights.share(key, lambda: self._scan(key, body, judging))
-        return Examined(report, source)
+        kill_at = self._clock() + self._scan_s
+        is_shared = self._flights.is_under_way(key)
+        report = await self._flights.share(key, lambda: self._scan(key, body, judging, kill_at))
+        if is_shared and _is_late(report) and self._clock() < kill_at - self._scan_grace_s:
+            # Its deadline was that of who came first; ours is later.
+            return Examined(await self._scan(key, body, judging, kill_at), Source.SCAN)
+        return Examined(report, Source.SHARED if is_shared else Source.SCAN)
 
-    async def _scan(self, key: CacheKey, body: Body, judging: Judging) -> ScanReport:
+    async def _scan(self, key: CacheKey, body: Body, judging: Judging, kill_at: float) -> ScanReport:
         started = self._clock()
-        kill_at = started + self._scan_s
         deadline = kill_at - self._scan_grace_s
         try:
             examination = await self._scans.submit(key, judging.engines, body, deadline, kill_at)
@@ -135,6 +138,10 @@ _FAILURES: dict[type[ScanError], tuple[FindingKind, str]] = {
     Overloaded: (FindingKind.OVERLOAD, "scan-queue-full"),
     ScanTimedOut: (FindingKind.TIMEOUT, "scan-timed-out"),
 }
+
+
+def _is_late(report: ScanReport) -> bool:
+    return report.verdict is Verdict.ERROR and any(f.kind is FindingKind.TIMEOUT for f in report.findings)
 
 
 def failure_report(error: ScanError, size_bytes: int) -> ScanReport:

@@ -145,6 +145,71 @@ def test_who_leaves_takes_nothing_from_the_others(scene: Scene, tmp_path: Path) 
     assert (scene.bench.spool.bodies, scene.bench.spool.memory_bytes) == (0, 0)
 
 
+class Slow:
+    """Takes scans and never ends them by itself; notes when each would be killed."""
+
+    def __init__(self) -> None:
+        self.running: list[Deferred[Examination]] = []
+        self.kill_at: list[float] = []
+
+    def submit(
+        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+    ) -> Deferred[Examination]:
+        assert body.content() == b"shared"
+        self.kill_at.append(kill_at)
+        self.running.append(Deferred())
+        return self.running[-1]
+
+
+class Shared:
+    """Identical bodies that come one after another while the first is scanned; `now` is the pipeline's clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.scans = Slow()
+        self.pipeline = Pipeline(Elsewhere(None), SingleFlight(), self.scans, Counters(), 10.0, 0.5, lambda: self.now)
+
+    def examine(self) -> Deferred[Examined]:
+        body = Spool(SpoolTable()).open(100)
+        body.append(b"shared")
+        return Deferred.fromCoroutine(self.pipeline.examine(key_of(b"shared"), body, ALL))
+
+
+def test_who_joins_a_scan_that_is_too_late_has_its_own_deadline() -> None:
+    shared = Shared()
+    first = shared.examine()
+    shared.now = 107.0
+    second = shared.examine()
+    shared.now = 110.0
+    shared.scans.running[0].errback(ScanTimedOut("late"))
+    assert names(wait_for(first)) == (Verdict.ERROR, "miss", ["scan-timed-out"])
+    assert shared.scans.kill_at == [110.0, 117.0]
+    shared.scans.running[1].errback(ScanTimedOut("late, too"))  # and there is no third try
+    assert names(wait_for(second)) == (Verdict.ERROR, "miss", ["scan-timed-out"])
+    assert shared.scans.kill_at == [110.0, 117.0]
+
+
+@pytest.mark.parametrize(("joined_at", "scans"), [(100.5, 1), (100.6, 2)])
+def test_a_second_try_needs_time_that_engines_can_use(joined_at: float, scans: int) -> None:
+    shared = Shared()
+    shared.examine()
+    shared.now = joined_at
+    joined = shared.examine()
+    shared.now = 110.0
+    shared.scans.running[0].errback(ScanTimedOut("late"))
+    assert (joined.called, len(shared.scans.kill_at)) == (scans == 1, scans)
+
+
+@pytest.mark.parametrize("error", [ScannerLost("crash"), Overloaded("full")])
+def test_other_failures_are_shared_as_they_are(error: ScanError) -> None:
+    shared = Shared()
+    shared.examine()
+    shared.now = 107.0
+    joined = shared.examine()
+    shared.scans.running[0].errback(error)
+    assert (wait_for(joined).source, len(shared.scans.kill_at)) == ("shared", 1)
+
+
 def test_when_all_leave_a_queued_scan_is_dropped(benches: dict[int, ScannerBench], tmp_path: Path) -> None:
     benches[1].settle()
     scene, gate = Scene(benches[1]), tmp_path / "gate"
