@@ -1,12 +1,15 @@
 """A lazy look into encapsulated HTTP heads. They stay bytes and go back as they came; this only reads.
 
-Peers choose these bytes: every answer is a plain value or its absence, never an error.
+Peers choose these bytes: every answer is a plain value or its absence, never an error. Receivers read a broken head
+each in their own way, so what can be read in several ways is answered with what makes the judgement stricter.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -25,6 +28,19 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TEXT_MAX = 2048
 
+MALFORMED: Final = "malformed"
+"""Stands for Content-Encoding lines of which nobody can say what a receiver makes of them. No decoder has this name,
+so the body is reported as unsupported."""
+
+_CODING = re.compile(rb"content-encoding[^!-~]*+:")
+_CODING_LINE = re.compile(rb"(?<=[\t\x20-\xff]\r\n)content-encoding:")
+_CODING_BYTES_MAX = 256
+_CODINGS_MAX = 8
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_TYPE = re.compile(rb"(?<![!-~])content-type[^!-~]*+:((?:[^\r\n]|\r?\n[ \t])*+)")
+_BLANKS_MAX = 64
+_CACHED_BYTES_MAX = 256
+
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False):
     """The request line as the gateway saw it. `host` is lower case, `port` empty when not given, and
@@ -38,9 +54,13 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def extension(self) -> str:
-        """Of the path's last segment, lower case, without the dot and path parameters; empty when there is none."""
-        stem, dot, extension = self.file_name.rpartition(".")
-        extension = extension.partition(";")[0]  # `/setup.exe;v=1` serves an .exe
+        """Of the path's last segment, lower case, without the dot and path parameters; empty when there is none.
+
+        Read as the receiver will name the file: percent-decoded once, without the dots and spaces at its end.
+        """
+        name = unquote(self.file_name).rstrip(". ")
+        end = name.find(";", max(name.rfind("."), 0))  # `/setup.exe;v=1` serves an .exe
+        stem, dot, extension = (name if end < 0 else name[:end].rstrip(". ")).rpartition(".")
         return extension.lower() if dot and stem and len(extension) <= 16 else ""
 
     @property
@@ -117,6 +137,37 @@ def _media_type(value: bytes) -> str:
     return _text(value.partition(b";")[0].strip(b" \t")).lower()
 
 
+def _types(value: bytes) -> tuple[str, ...]:
+    values = (_text(part.partition(b";")[0].strip(b" \t\r\n")).lower() for part in value.split(b","))
+    return tuple(dict.fromkeys(filter(None, values)))
+
+
+_cached_types = lru_cache(maxsize=1024)(_types)
+
+
+def _is_ambiguous(lowered: bytes) -> bool:
+    """Whether a line of a head would be a Content-Encoding to one receiver and not to another.
+
+    As with a space before the colon, after a bare CR or LF, as the folded end of another line, below the empty line.
+    """
+    for coding in _CODING.finditer(lowered):
+        start = coding.start()
+        if _CODING_LINE.match(lowered, start) is None:
+            before = lowered[max(start - _BLANKS_MAX, 0) : start].rstrip(b" \t")
+            if not before or before[-1] < 0x20 or before[-1] == 0x7F:
+                return True
+    return False
+
+
+@lru_cache(maxsize=256)
+def _codings(value: bytes) -> str:
+    tokens = [token.strip(b" \t").lower() for token in value.split(b",")]
+    tokens = [token for token in tokens if token not in (b"", b"identity")]
+    if len(tokens) > _CODINGS_MAX or not all(map(_TOKEN.fullmatch, tokens)):
+        return MALFORMED
+    return b", ".join(tokens).decode()
+
+
 class HttpHead(HeaderLines):
     """What an encapsulated HTTP head claims about its body."""
 
@@ -124,19 +175,46 @@ class HttpHead(HeaderLines):
 
     @property
     def media_type(self) -> str:
-        """The declared media type, lower case, without parameters; empty when none is declared."""
+        """The media type declared first, lower case, without parameters; empty when none is declared."""
         value = self.value(b"content-type")
         return "" if value is None else _media_type(value[:_TEXT_MAX])
 
     @property
+    def media_types(self) -> tuple[str, ...]:
+        """All media types declared, lower case, without parameters: browsers take the last, others the first.
+
+        Spec: Fetch §2.2.2 splits a Content-Type at its commas, over all its lines. Broken lines count as well.
+        """
+        values = _TYPE.findall(self._lower())
+        value = values[0] if len(values) == 1 else b",".join(values)
+        return _cached_types(value) if len(value) <= _CACHED_BYTES_MAX else _types(value)
+
+    @property
     def content_coding(self) -> str:
-        """The declared Content-Encoding, lower case, all lines of it; empty for none and for `identity`."""
-        value = self.joined(b"content-encoding")
-        coding = "" if value is None else _text(value).lower()
-        return "" if coding == "identity" else coding
+        """The declared Content-Encoding, lower case, all lines of it as one list; empty for none and for `identity`.
+
+        MALFORMED when it is no list of tokens, too long, or when receivers may differ on whether it is declared.
+        """
+        lowered = self._lower()
+        if b"content-encoding" not in lowered:
+            return ""
+        if _is_ambiguous(lowered):
+            return MALFORMED
+        value = self.joined(b"content-encoding") or b""
+        return _codings(value) if len(value) <= _CODING_BYTES_MAX else MALFORMED
+
+    @property
+    def has_content_range(self) -> bool:
+        """Whether the body is declared to be a part of something larger."""
+        return self.value(b"content-range") is not None
 
     @property
     def content_length(self) -> int | None:
         """The declared Content-Length; None when absent or not a number."""
         value = self.value(b"content-length")
         return None if value is None or _LENGTH.fullmatch(value) is None else int(value)
+
+    def _lower(self) -> bytes:
+        if self._lowered is None:
+            self._lowered = self.raw.lower()
+        return self._lowered

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from engines.archive import ArchiveOptions
+from icapd.icap.http import HttpHead
 from icapd.scan.model import Finding, FindingKind, Sample, Severity
 from tests.engines.archive_probe import TEXT, found, members, unpack
 from tests.engines.samples import zip_of
@@ -157,3 +158,16 @@ def test_a_zip_under_a_false_coding_is_opened_as_a_zip() -> None:
     items = unpack(Sample(zip_of({"a.txt": TEXT}), coding="br"))
     assert TEXT in [s.data for s in members(items)]
     assert (FindingKind.CORRUPT, "corrupt:coding") in found(items)
+
+
+@pytest.mark.parametrize(
+    "line", [b"Content-Encoding: " + b"," * 2048 + b"br", b"Content-Encoding : br", b"X: y\rContent-Encoding: br"]
+)
+def test_a_coding_that_cannot_be_read_leaves_the_body_unsupported(line: bytes) -> None:
+    """Decoded by nobody here, but perhaps by the receiver."""
+    head = HttpHead(b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n")
+    (item,) = unpack(Sample(brotli.compress(TEXT), coding=head.content_coding))
+    assert item == Finding(FindingKind.UNSUPPORTED, "unsupported:coding-malformed", "archive", Severity.MEDIUM)
+    commas = HttpHead(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, , br\r\n\r\n")
+    packed = brotli.compress(gzip.compress(TEXT))
+    assert [s.data for s in members(unpack(Sample(packed, coding=commas.content_coding)))] == [TEXT]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from icapd.icap.http import (
+    MALFORMED,
     NO_REQUEST,
     HttpHead,
     HttpRequest,
@@ -136,6 +137,21 @@ def test_texts_are_capped_but_a_long_user_part_hides_no_host() -> None:
         ("/a.", "a.", ""),
         ("/a.b/", "", ""),
         ("/", "", ""),
+        ("/s.ex%65", "s.ex%65", "exe"),
+        ("/s%2Eexe", "s%2Eexe", "exe"),
+        ("/s.%65%58%65?", "s.%65%58%65", "exe"),
+        ("/s.exe.", "s.exe.", "exe"),
+        ("/s.exe%20", "s.exe%20", "exe"),
+        ("/s.exe%2e%20..", "s.exe%2e%20..", "exe"),
+        ("/s.exe%3Bv=1", "s.exe%3Bv=1", "exe"),
+        ("/s.exe.;v=1", "s.exe.;v=1", "exe"),
+        ("/s.exe%20;v=1;w=2.", "s.exe%20;v=1;w=2.", "exe"),
+        ("/a;x.exe", "a;x.exe", "exe"),
+        ("/s.ex%2565", "s.ex%2565", "ex%65"),
+        ("/s.ex%zz", "s.ex%zz", "ex%zz"),
+        ("/s.%ff", "s.%ff", "\ufffd"),
+        ("/a;b", "a;b", ""),
+        ("/...", "...", ""),
         ("/a." + "x" * 16, "a." + "x" * 16, "x" * 16),
         ("/a." + "x" * 17, "a." + "x" * 17, ""),
     ],
@@ -205,15 +221,89 @@ def test_media_type(lines: list[bytes], expected: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
+        ([b"Content-Type: Text/HTML; charset=utf-8"], ("text/html",)),
+        ([b"Content-Type: text/plain", b"X: y", b"content-type:image/png;a=b"], ("text/plain", "image/png")),
+        ([b"Content-Type: text/plain, image/png ;a, text/plain"], ("text/plain", "image/png")),
+        ([b"Content-Type:", b" application/pdf", b"\t,a/b", b"X: y"], ("application/pdf", "a/b")),
+        ([b"Content-Type: a/b", b"Content-Type : c/d"], ("a/b", "c/d")),
+        ([b"Content-Type: a/b\nContent-Type: c/d\rContent-Type: e/f"], ("a/b", "c/d", "e/f")),
+        ([b"X-Content-Type: a/b", b"X-Content-Type-Options: nosniff"], ()),
+        ([b"Content-Type: " + b"a" * 300, b"Content-Type: c/d"], ("a" * 300, "c/d")),
+        ([b"Content-Type: ;x", b"Content-Type:"], ()),
+        ([], ()),
+    ],
+)
+def test_all_media_types_are_known(lines: list[bytes], expected: tuple[str, ...]) -> None:
+    assert HttpHead(response(*lines)).media_types == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
         ([b"Content-Encoding: GZIP"], "gzip"),
         ([b"Content-Encoding: gzip, br"], "gzip, br"),
+        ([b"Content-Encoding: gzip", b"X: y", b"content-encoding:br"], "gzip, br"),
+        ([b"Content-Encoding: , gzip,\t, br,,"], "gzip, br"),
+        ([b"Content-Encoding:", b" gzip,", b"\tbr", b"X: y"], "gzip, br"),
+        ([b"X: y \t", b"Content-Encoding: br"], "br"),
+        ([b"X: \xe9", b"Content-Encoding: br"], "br"),
         ([b"Content-Encoding: Identity"], ""),
+        ([b"Content-Encoding: identity, br"], "br"),
         ([b"Content-Encoding:"], ""),
+        ([b"X-Content-Encoding: br"], ""),
+        ([b"Vary: Content-Encoding", b"X: y"], ""),
+        ([b"X-Note: Content-Encoding: br", b"Y: a Content-Encoding : br"], ""),
+        ([b"Content-Encoding: " + b"," * 254 + b"br"], "br"),
+        ([b"Content-Encoding: " + b"," * 255 + b"br"], MALFORMED),
+        ([b"Content-Encoding: " + b"," * 2048 + b"br"], MALFORMED),
+        ([b"Content-Encoding: " + b"br," * 8], ", ".join(["br"] * 8)),
+        ([b"Content-Encoding: " + b"br," * 9], MALFORMED),
+        ([b"Content-Encoding: gzip br"], MALFORMED),
+        ([b'Content-Encoding: "br"'], MALFORMED),
+        ([b"Content-Encoding: br;q=1"], MALFORMED),
+        ([b"Content-Encoding: b\x00r"], MALFORMED),
+        ([b"Content-Encoding: \xe9"], MALFORMED),
         ([], ""),
     ],
 )
 def test_content_coding(lines: list[bytes], expected: str) -> None:
     assert HttpHead(response(*lines)).content_coding == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Encoding : br",
+        b"content-encoding \t : br",
+        b"Content-Encoding\x00: br",
+        b"Content-Encoding\xa0: br",
+        b"Content-Encoding\r\n : br",
+        b" Content-Encoding: br",
+        b"\tContent-Encoding: br",
+        b"\x00Content-Encoding: br",
+        b" " * 100 + b"Content-Encoding: br",
+        b"X: y\nContent-Encoding: br",
+        b"X: y\rContent-Encoding: br",
+        b"X: y\r\rContent-Encoding: br",
+        b"X: y\n\r\nContent-Encoding: br",
+        b"X: y\r\n Content-Encoding: br",
+        b"X: y\r\n\r\nContent-Encoding: br",
+        b"Content-Encoding: br\nX: y",
+        b"Content-Encoding: br\rX: y",
+    ],
+)
+@pytest.mark.parametrize("before", [(), (b"Content-Encoding: gzip",), (b"X-Content-Encoding: gzip",)])
+def test_a_coding_in_a_broken_line_is_not_overlooked(line: bytes, before: tuple[bytes, ...]) -> None:
+    assert HttpHead(response(*before, line, b"Y: z")).content_coding == MALFORMED
+
+
+def test_a_status_line_ended_by_a_bare_line_feed_hides_no_coding() -> None:
+    assert HttpHead(b"HTTP/1.1 200 OK\nContent-Encoding: br\r\n\r\n").content_coding == MALFORMED
+
+
+def test_content_range() -> None:
+    assert HttpHead(response(b"Content-Range: bytes 0-1/2")).has_content_range
+    assert not HttpHead(response(b"X-Content-Range: bytes 0-1/2", b"Accept-Ranges: bytes")).has_content_range
 
 
 @pytest.mark.parametrize(
@@ -251,6 +341,7 @@ def test_no_bytes_raise(head: bytes) -> None:
     assert read.extension == read.extension.lower()
     assert 0 <= read_status(head) <= 999
     assert isinstance(HttpHead(head).media_type + HttpHead(head).content_coding, str)
+    assert all(HttpHead(head).media_types)
     assert (HttpHead(head).content_length or 0) >= 0
 
 
