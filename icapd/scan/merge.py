@@ -1,6 +1,6 @@
 """Makes one verdict of what all engines said. Pure: the same reports in any order give the same report.
 
-What a finding counts for:
+What a finding counts for (`Finding.verdict`):
 
 | kind                                  | INFO     | LOW         | MEDIUM and up |
 |---------------------------------------|----------|-------------|---------------|
@@ -85,35 +85,15 @@ def verdict_of(findings: Collection[Finding]) -> Verdict:
     """The verdict that findings add up to."""
     if any(_allows_the_body(finding) for finding in findings):
         return Verdict.CLEAN
-    return _counts_for(max(findings, key=rank)) if findings else Verdict.CLEAN
+    return max(findings, key=rank).verdict if findings else Verdict.CLEAN
 
 
 def rank(finding: Finding) -> int:
     """How much a finding weighs for the verdict; 0 = recorded only."""
-    verdict = _counts_for(finding)
+    verdict = finding.verdict
     if verdict is Verdict.FORBIDDEN and finding.certain:
         return _CERTAINLY_FORBIDDEN
     return _RANK[verdict]
-
-
-def _counts_for(finding: Finding) -> Verdict:
-    if finding.severity <= Severity.INFO:
-        return Verdict.CLEAN
-    match finding.kind:
-        case FindingKind.MALWARE:
-            return Verdict.MALICIOUS if finding.severity >= Severity.MEDIUM else Verdict.SUSPICIOUS
-        case FindingKind.SUSPICIOUS | FindingKind.TYPE_MISMATCH:
-            return Verdict.SUSPICIOUS
-        case FindingKind.FORBIDDEN:
-            return Verdict.FORBIDDEN
-        case FindingKind.LIMIT | FindingKind.ENCRYPTED | FindingKind.CORRUPT | FindingKind.UNSUPPORTED:
-            return Verdict.UNSCANNABLE
-        case FindingKind.TIMEOUT | FindingKind.FAILED | FindingKind.OVERLOAD:
-            return Verdict.ERROR
-        case FindingKind.ALLOWED | FindingKind.INFO:
-            return Verdict.CLEAN
-        case _:
-            assert_never(finding.kind)
 
 
 def _allows_the_body(finding: Finding) -> bool:

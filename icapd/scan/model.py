@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import time
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import msgspec
 
@@ -91,6 +92,27 @@ class Finding(msgspec.Struct, frozen=True):
     severity: Severity = Severity.HIGH
     trail: tuple[str, ...] = ()
     certain: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What this finding would make of a body by itself; CLEAN for what is recorded only."""
+        if self.severity <= Severity.INFO:
+            return Verdict.CLEAN
+        match self.kind:
+            case FindingKind.MALWARE:
+                return Verdict.MALICIOUS if self.severity >= Severity.MEDIUM else Verdict.SUSPICIOUS
+            case FindingKind.SUSPICIOUS | FindingKind.TYPE_MISMATCH:
+                return Verdict.SUSPICIOUS
+            case FindingKind.FORBIDDEN:
+                return Verdict.FORBIDDEN
+            case FindingKind.LIMIT | FindingKind.ENCRYPTED | FindingKind.CORRUPT | FindingKind.UNSUPPORTED:
+                return Verdict.UNSCANNABLE
+            case FindingKind.TIMEOUT | FindingKind.FAILED | FindingKind.OVERLOAD:
+                return Verdict.ERROR
+            case FindingKind.ALLOWED | FindingKind.INFO:
+                return Verdict.CLEAN
+            case _:
+                assert_never(self.kind)
 
 
 class EngineReport(msgspec.Struct, frozen=True):
