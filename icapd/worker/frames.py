@@ -90,10 +90,12 @@ class Fatal(msgspec.Struct, frozen=True, tag=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, tag=True):
-    """Front to supervisor: the answer to ReadMetrics; `values` as `observe.metrics.Values`."""
+    """Front to supervisor: the answer to ReadMetrics.
+
+    The values come as a memfd beside it: with many services they are more than a packet takes.
+    """
 
     number: int
-    values: dict[str, list[tuple[tuple[str, ...], float]]]
 
 
 FromFront = Ready | Fatal | Metrics
@@ -113,12 +115,17 @@ class ReadMetrics(msgspec.Struct, frozen=True, tag=True):
 
 ToFront = Drain | ReadMetrics
 
+MetricValues = dict[str, list[tuple[tuple[str, ...], float]]]
+"""As `observe.metrics.Values`."""
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_from_front = msgspec.msgpack.Decoder(FromFront).decode
 decode_to_front = msgspec.msgpack.Decoder(ToFront).decode
 decode_from_nursery = msgspec.msgpack.Decoder(FromNursery).decode
 decode_spawn = msgspec.msgpack.Decoder(Spawn).decode
 decode_answer = msgspec.msgpack.Decoder(ScanAnswer).decode
+encode_values = msgspec.msgpack.Encoder().encode
+decode_values = msgspec.msgpack.Decoder(MetricValues).decode
 _decode_task = msgspec.msgpack.Decoder(ScanTask).decode
 
 

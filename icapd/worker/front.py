@@ -34,8 +34,18 @@ from icapd.reactor import Reactor, install_reactor
 from icapd.scan.pipeline import Pipeline
 from icapd.scan.spool import Spool
 from icapd.worker.channel import PacketChannel
-from icapd.worker.frames import Drain, Fatal, Metrics, ReadMetrics, Ready, decode_to_front, encode, pack_problems
-from icapd.worker.memfd import read_memfd
+from icapd.worker.frames import (
+    Drain,
+    Fatal,
+    Metrics,
+    ReadMetrics,
+    Ready,
+    decode_to_front,
+    encode,
+    encode_values,
+    pack_problems,
+)
+from icapd.worker.memfd import make_memfd, read_memfd
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.plan import Place, Plan, decode_place, decode_plan
 from icapd.worker.pool import ScannerPool
@@ -114,8 +124,7 @@ class Front:
             os.close(descriptor)
         message = decode_to_front(packet)
         if isinstance(message, ReadMetrics):
-            self._set_gauges()
-            self._control.send([encode(Metrics(message.number, self._counters.values()))])
+            self._send_metrics(message.number)
         elif isinstance(message, Drain):
             self._drain(message.within_s)
 
@@ -130,6 +139,15 @@ class Front:
 
     def _on_memcached_state(self, server: str, in_use: bool) -> None:
         self._log.event(EventName.MEMCACHED_STATE, server=server, state="in use" if in_use else "left alone")
+
+    def _send_metrics(self, number: int) -> None:
+        self._set_gauges()
+        try:
+            descriptor = make_memfd("icapd-metrics", encode_values(self._counters.values()))
+        except OSError:  # no descriptor or memory left: the supervisor goes by what it heard last
+            return
+        self._control.send([encode(Metrics(number))], [descriptor])
+        os.close(descriptor)
 
     def _set_gauges(self) -> None:
         counters, pool, spool = self._counters, self._pool, self._spool
@@ -174,8 +192,7 @@ class Front:
             return
         self._sweeper.stop()
         self._gateway.tick()
-        self._set_gauges()
-        self._control.send([encode(Metrics(0, self._counters.values()))])
+        self._send_metrics(0)
         self._pool.stop()
         self._cache.stop()
         if self._access_writer is not None:

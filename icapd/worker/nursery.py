@@ -66,13 +66,22 @@ class Nursery:
         packet, descriptors = receive(self._control)
         if not packet:
             return False
-        end = socket.socket(fileno=descriptors[0])
-        self._fork(decode_spawn(packet).slot, end)
+        slot = decode_spawn(packet).slot
+        if descriptors:
+            self._fork(slot, socket.socket(fileno=descriptors[0]))
+        else:  # we had no room for its end, which is closed thereby
+            self._say_exited(slot)
         return True
 
     def _fork(self, slot: int, end: socket.socket) -> None:
+        """Starts a scanner. When that fails its end is closed: to the front one that died early."""
         nursery = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            end.close()
+            self._say_exited(slot)
+            return
         if pid == 0:
             self._control.close()
             self._woken.close()
@@ -82,7 +91,11 @@ class Nursery:
             scanner.run(end, self._engines, self._memory_bytes, nursery)
         end.close()
         self._slots[pid] = slot
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # as nobody else could; it is reaped like any other
+            return
         send(self._control, [encode(Spawned(slot, pid))], [pidfd])
         os.close(pidfd)
 
@@ -94,7 +107,11 @@ class Nursery:
             slot = self._slots.pop(pid)
             signal_number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
-            send(self._control, [encode(Exited(slot, pid, exit_code, signal_number))])
+            self._say_exited(slot, pid, exit_code, signal_number)
+
+    def _say_exited(self, slot: int, pid: int = 0, exit_code: int = 0, signal_number: int = 0) -> None:
+        """Without a process id: it was never there."""
+        send(self._control, [encode(Exited(slot, pid, exit_code, signal_number))])
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,16 +22,17 @@ from icapd.worker.frames import (
     encode,
     unpack_problems,
 )
-from icapd.worker.processes import Child
+from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
 
 _BACK_OFF_S = 0.1
-_BACK_OFF_MAX_S = 5.0
+_BUILD_AGAIN_S = 5.0
 _CONTROL_FD = 3
 _SNAPSHOT_FD = 4
 
 
 class NurseryProcess:
-    """State: `_channel` is None while no nursery runs; `is_loaded` once it can fork scanners."""
+    """State: `_channel` is None while no nursery runs; `is_loaded` once it can fork scanners; `_has_failed_to_build`
+    when the last one could not build its engines."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class NurseryProcess:
         self._is_stopping = False
         self._next_slot = 0
         self._deaths = 0
+        self._has_failed_to_build = False
         self.is_loaded = False
 
     def listen(
@@ -68,7 +71,12 @@ class NurseryProcess:
     def start(self) -> None:
         if self._is_stopping:
             return
-        ours, theirs = packet_pair()
+        self._has_failed_to_build = False
+        try:
+            ours, theirs = packet_pair()
+        except OSError as error:
+            self._start_again(Ended(NOT_STARTED, 0, str(error)))
+            return
         self._channel = PacketChannel(self._reactor, ours, self._on_packet, self._on_channel_lost)
         self._child = Child(
             self._reactor,
@@ -102,13 +110,18 @@ class NurseryProcess:
             return
         for descriptor in descriptors:
             os.close(descriptor)
-        if isinstance(message, Loaded):
+        if isinstance(message, Spawned):
+            # We had no room for its pidfd, and nobody could kill it at a deadline. Its nursery has hardly had the
+            # time to reap it, so that this process id is still its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(message.pid, signal.SIGKILL)
+        elif isinstance(message, Loaded):
             self.is_loaded = True
             self._deaths = 0
             self._log.event(EventName.RULES_LOADED, elapsed_s=round(message.elapsed_s, 3))
             self._on_loaded()
         elif isinstance(message, BuildFailed):
-            self._is_stopping = True
+            self._has_failed_to_build = True
             self._on_build_failed(unpack_problems(message.problems))
         elif isinstance(message, Exited):
             self._on_exited(message)
@@ -120,7 +133,7 @@ class NurseryProcess:
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
 
-    def _on_child_exit(self, exit_code: int, signal_number: int) -> None:
+    def _on_child_exit(self, ended: Ended) -> None:
         self._child = None
         self.is_loaded = False
         if self._channel is not None:
@@ -129,7 +142,10 @@ class NurseryProcess:
         if self._is_stopping:
             return
         self._on_lost()
-        delay_s = min(_BACK_OFF_S * 2**self._deaths, _BACK_OFF_MAX_S)
+        self._start_again(ended)
+
+    def _start_again(self, ended: Ended) -> None:
+        delay_s = _BUILD_AGAIN_S if self._has_failed_to_build else back_off_s(_BACK_OFF_S, self._deaths)
         self._deaths += 1
-        self._log.event(EventName.NURSERY_LOST, exit_code=exit_code, signal=signal_number, again_in_s=delay_s)
+        self._log.event(EventName.NURSERY_LOST, **ended.fields(), again_in_s=delay_s)
         self._reactor.callLater(delay_s, self.start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -26,17 +26,38 @@ NOT_STARTED = 126
 """The exit code of a child that could not be started, as shells have it."""
 
 
+_BACK_OFF_MAX_S = 5.0
+_DOUBLINGS_MAX = 20
+
+
+def back_off_s(first_s: float, failures: int) -> float:
+    """The pause after so many failures before: twice as long each time, up to 5 s."""
+    return min(first_s * float(2 ** min(failures, _DOUBLINGS_MAX)), _BACK_OFF_MAX_S)
+
+
+class Ended(NamedTuple):
+    """How a child ended; `error` is why it never ran."""
+
+    exit_code: int
+    signal_number: int
+    error: str = ""
+
+    def fields(self) -> dict[str, str | float | None]:
+        """The same for an event."""
+        return {"exit_code": self.exit_code, "signal": self.signal_number, "error": self.error or None}
+
+
 class _Child(ProcessProtocol):
-    def __init__(self, on_exit: Callable[[int, int], None]) -> None:
+    def __init__(self, on_exit: Callable[[Ended], None]) -> None:
         self._on_exit = on_exit
 
     def processEnded(self, reason: Failure) -> None:
         value: Any = reason.value
-        self._on_exit(value.exitCode or 0, value.signal or 0)
+        self._on_exit(Ended(value.exitCode or 0, value.signal or 0))
 
 
 class Child:
-    """A running child. `on_exit(exit code, signal number)` is called once, with NOT_STARTED if it never ran."""
+    """A running child. `on_exit` is called once, with NOT_STARTED and the reason if it never ran."""
 
     def __init__(
         self,
@@ -44,7 +65,7 @@ class Child:
         module: str,
         arguments: Sequence[str],
         descriptors: Mapping[int, int],
-        on_exit: Callable[[int, int], None],
+        on_exit: Callable[[Ended], None],
     ) -> None:
         self._transport: Any = None
         try:
@@ -55,8 +76,8 @@ class Child:
                 env={**os.environ, **_ALLOCATOR, **_NO_THREADS},
                 childFDs={0: 0, 1: 1, 2: 2, **descriptors},
             )
-        except OSError:  # no process or no memory left: a death like any other, so that it is tried again
-            reactor.callLater(0, on_exit, NOT_STARTED, 0)
+        except OSError as error:  # no process or no memory left: a death like any other, so that it is tried again
+            reactor.callLater(0, on_exit, Ended(NOT_STARTED, 0, str(error)))
 
     @property
     def pid(self) -> int | None:

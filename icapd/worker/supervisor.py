@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from twisted.internet.defer import Deferred
 
@@ -25,19 +25,21 @@ from icapd.worker.channel import PacketChannel, packet_pair
 from icapd.worker.frames import (
     Drain,
     Fatal,
+    FromFront,
     Metrics,
     ReadMetrics,
     Ready,
     ToFront,
     decode_from_front,
+    decode_values,
     encode,
     unpack_problems,
 )
+from icapd.worker.memfd import read_memfd
 from icapd.worker.plan import Place, encode_place
-from icapd.worker.processes import Child
+from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
 
 _BACK_OFF_S = 0.1
-_BACK_OFF_MAX_S = 5.0
 _STEADY_S = 10.0
 _SCRAPE_S = 0.5
 _KILL_AFTER_S = 2.0
@@ -66,7 +68,8 @@ class _FrontProcess:
 
 
 class Supervisor:
-    """State: `_is_stopping` once SIGTERM has come; `exit_code` is what the process should end with."""
+    """State: `_is_stopping` once SIGTERM has come; `_has_served` once a front was ready; `exit_code` is what the
+    process should end with."""
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Supervisor:
         self._info = info
         self._is_stopping = False
         self._was_ready = False
+        self._has_served = False
         self._front_deaths = 0
         self._numbers = itertools.count(1)
         self._scrapes: dict[int, _Scrape] = {}
@@ -111,7 +115,12 @@ class Supervisor:
     def _spawn(self, front: _FrontProcess) -> None:
         if self._is_stopping:
             return
-        ours, theirs = packet_pair()
+        front.started_at = self._reactor.seconds()
+        try:
+            ours, theirs = packet_pair()
+        except OSError as error:
+            self._on_exit(front, Ended(NOT_STARTED, 0, str(error)))
+            return
         descriptors = [theirs.fileno(), self._plan_fd, self._snapshot_fd]
         if self._access_fd >= 0:
             descriptors.append(self._access_fd)
@@ -134,35 +143,45 @@ class Supervisor:
         front.channel = PacketChannel(
             self._reactor, ours, self._on_packet(front), lambda: self._on_channel_lost(front)
         )
-        front.started_at = self._reactor.seconds()
         front.child = Child(
             self._reactor,
             "icapd.worker.front",
             [encode_place(place).decode("ascii")],
             targets,
-            lambda exit_code, number: self._on_exit(front, exit_code, number),
+            lambda ended: self._on_exit(front, ended),
         )
         theirs.close()
 
     def _on_packet(self, front: _FrontProcess) -> Callable[[bytes, list[int]], None]:
         def receive(packet: bytes, descriptors: list[int]) -> None:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            message = decode_from_front(packet)
-            if isinstance(message, Ready):
-                front.is_ready = message.is_ready
-                self._note_readiness()
-            elif isinstance(message, Metrics):
-                front.values = message.values
-                scrape = self._scrapes.get(message.number)
-                if scrape is not None:
-                    scrape.heard(front.index)
-            elif isinstance(message, Fatal):
-                self.problems = unpack_problems(message.problems)
-                self.exit_code = 2
-                self.stop()
+            try:
+                self._take(front, decode_from_front(packet), descriptors)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
         return receive
+
+    def _take(self, front: _FrontProcess, message: FromFront, descriptors: list[int]) -> None:
+        match message:
+            case Ready(is_ready):
+                front.is_ready = is_ready
+                self._has_served |= is_ready
+                self._note_readiness()
+            case Metrics(number):
+                if descriptors:  # the kernel drops what we have no room for
+                    front.values = decode_values(read_memfd(descriptors[0]))
+                scrape = self._scrapes.get(number)
+                if scrape is not None:
+                    scrape.heard(front.index)
+            case Fatal(problems):
+                # Once we serve, what was replaced on disk costs what it must: that front says so, and tries again.
+                if not self._has_served:
+                    self.problems = unpack_problems(problems)
+                    self.exit_code = 2
+                    self.stop()
+            case _:
+                assert_never(message)
 
     def _on_channel_lost(self, front: _FrontProcess) -> None:
         """A front that cannot be told anything is of no use, dead or not."""
@@ -170,7 +189,7 @@ class Supervisor:
         if front.child is not None and not self._is_stopping:
             front.child.signal(signal.SIGKILL)
 
-    def _on_exit(self, front: _FrontProcess, exit_code: int, signal_number: int) -> None:
+    def _on_exit(self, front: _FrontProcess, ended: Ended) -> None:
         front.child = None
         front.is_ready = False
         if front.channel is not None:
@@ -184,11 +203,9 @@ class Supervisor:
         self._front_deaths += 1
         if self._reactor.seconds() - front.started_at > _STEADY_S:
             front.deaths = 0
-        delay_s = min(_BACK_OFF_S * 2**front.deaths, _BACK_OFF_MAX_S) if front.deaths else 0.0
+        delay_s = back_off_s(_BACK_OFF_S, front.deaths) if front.deaths else 0.0
         front.deaths += 1
-        self._log.event(
-            EventName.FRONT_LOST, front=front.index, exit_code=exit_code, signal=signal_number, again_in_s=delay_s
-        )
+        self._log.event(EventName.FRONT_LOST, front=front.index, **ended.fields(), again_in_s=delay_s)
         self._note_readiness()
         self._reactor.callLater(delay_s, self._spawn, front)
 

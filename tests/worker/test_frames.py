@@ -36,8 +36,10 @@ from icapd.worker.frames import (
     decode_spawn,
     decode_task,
     decode_to_front,
+    decode_values,
     encode,
     encode_task,
+    encode_values,
     pack_problems,
     unpack_problems,
 )
@@ -66,7 +68,7 @@ Decode = Callable[[bytes], object]
         (Spawn(3), decode_spawn),
         (Ready(True), decode_from_front),
         (Fatal(pack_problems(PROBLEMS)), decode_from_front),
-        (Metrics(9, {"a": [((), 1.0), (("x", "y"), 2.5)], "b": []}), decode_from_front),
+        (Metrics(9), decode_from_front),
         (Drain(30.0), decode_to_front),
         (ReadMetrics(9), decode_to_front),
         (ScanAnswer(7, EXAMINATION), decode_answer),
@@ -81,6 +83,12 @@ def test_round_trip(message: FromFront | ToFront | FromNursery | Spawn | ScanAns
 @pytest.mark.parametrize("task", [TASK, ScanTask(1, 0, b"", 0.0)], ids=["full", "least"])
 def test_task_with_its_body(task: ScanTask, body: bytes) -> None:
     assert decode_task(encode_task(task) + body) == (task, body)
+
+
+def test_metric_values_survive() -> None:
+    values = {"a": [((), 1.0), (("x", "y"), 2.5)], "b": []}
+
+    assert decode_values(encode_values(values)) == values
 
 
 def test_problems_survive() -> None:
@@ -111,13 +119,14 @@ def test_a_front_takes_no_word_of_a_nursery() -> None:
     ("packet", "decode"),
     [
         (encode(ScanAnswer(7, EXAMINATION)), decode_answer),
-        (encode(Metrics(9, {"a": [(("x",), 1.0)]})), decode_from_front),
+        (encode(Metrics(9)), decode_from_front),
+        (encode_values({"a": [(("x",), 1.0)]}), decode_values),
         (encode(Drain(30.0)), decode_to_front),
         (encode(Spawned(3, 4711)), decode_from_nursery),
         (encode(Spawn(3)), decode_spawn),
         (encode_task(TASK), decode_task),
     ],
-    ids=["answer", "from front", "to front", "from nursery", "spawn", "task"],
+    ids=["answer", "from front", "values", "to front", "from nursery", "spawn", "task"],
 )
 def test_a_truncated_packet_is_refused(packet: bytes, decode: Decode) -> None:
     for length in range(len(packet)):
@@ -136,6 +145,7 @@ def test_foreign_bytes_end_in_one_kind_of_error(packet: bytes) -> None:
         decode_from_nursery,
         decode_spawn,
         decode_task,
+        decode_values,
     )
     for decode in decoders:
         with pytest.raises(msgspec.MsgspecError):
