@@ -54,7 +54,7 @@ class Server(Table):
     )
     fronts: Auto | Annotated[int, Field(ge=1, le=64)] = Field(
         "auto",
-        description="processes that hold client connections; auto = a quarter of the cores, at least 1",
+        description="processes that hold client connections; auto = a quarter of the cores, at least 2 where there are 2",
     )
     max_connections: int = Field(
         12_000, ge=1, description="client connections over all fronts; more are closed at once"
@@ -97,7 +97,7 @@ class Limits(Table):
 class Timeouts(Table):
     head_s: float = Field(10.0, gt=0, le=3600, description="from the first byte of a request to the end of its head")
     body_idle_s: float = Field(30.0, gt=0, le=3600, description="without a byte in the middle of a body")
-    body_total_s: float = Field(600.0, gt=0, le=86_400, description="one whole body")
+    body_total_s: float = Field(3600.0, gt=0, le=86_400, description="one whole body; long polling takes its time")
     scan_s: float = Field(25.0, gt=0, le=3600, description="from the last byte of a body to the answer's first")
     scan_grace_s: float = Field(
         0.5, ge=0, le=60, description="after an engine's deadline until its scanner is killed"
@@ -149,7 +149,8 @@ class Service(Table):
     )
     methods: list[Method] = Field(["REQMOD", "RESPMOD"], min_length=1, description="REQMOD, RESPMOD or both")
     profile: Literal["squid", "generic"] = Field(
-        "generic", description="what kind of client asks; squid: one vectoring point a service"
+        "generic",
+        description="what kind of client asks; squid: reads folded headers, so that blocks send X-Violations-Found",
     )
     scan: bool = Field(True, description="false: bodies go back unscanned, and every answer says NOT_SCANNED")
     preview_bytes: int | None = Field(
@@ -231,6 +232,9 @@ class Delivery(Table):
     stall_s: float = Field(0.05, ge=0.005, le=10, description="without a byte in mid-body: a stall")
     stall_after_bytes: int = Field(
         60_000, ge=1, description="a stall before this much of the body is no stall of Squid's"
+    )
+    drip_bytes: int = Field(
+        8, ge=1, le=64, description="dripped from one body at most; past eight, each waits twice as long as the last"
     )
     broken_url_ttl_s: float = Field(
         120.0,

@@ -10,7 +10,8 @@ import re
 from functools import lru_cache
 
 from icapd import PRODUCT
-from icapd.icap import Reply
+from icapd.icap import Reply, RequestHead
+from icapd.icap.events import Stream
 from icapd.policy.facts import Action, Decision
 from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
 
@@ -55,8 +56,11 @@ def _plain_fields(verdict: Verdict, action: Action, rule: str) -> bytes:
     return f"X-Response-Info: {verdict}; action={action}; rule={header_text(rule)}\r\n".encode("ascii")
 
 
-def verdict_fields(report: ScanReport, decision: Decision) -> bytes:
-    """The ICAP header lines that say what was found and what was done; for a block also what other products send."""
+def verdict_fields(report: ScanReport, decision: Decision, *, reads_folds: bool) -> bytes:
+    """The ICAP header lines that say what was found and what was done; for a block also what other products send.
+
+    `reads_folds`: the client takes a header that goes on over further lines.
+    """
     finding = leading_finding(report)
     if finding is None:
         return _plain_fields(report.verdict, decision.action, decision.rule)
@@ -66,26 +70,33 @@ def verdict_fields(report: ScanReport, decision: Decision) -> bytes:
         f"rule={header_text(decision.rule)}"
     ]
     if decision.action is Action.BLOCK:
-        lines += _block_lines(report, finding, name)
+        lines += _block_lines(report, finding, name, reads_folds)
     return ("\r\n".join(lines) + "\r\n").encode("ascii")
 
 
-def _block_lines(report: ScanReport, finding: Finding, name: str) -> list[str]:
-    """X-Infection-Found types: 0 an infection, 2 a container that could not be judged. Rspamd wants this form."""
+def _block_lines(report: ScanReport, finding: Finding, name: str, reads_folds: bool) -> list[str]:
+    """X-Infection-Found types: 0 an infection, 2 what could not be judged, to Rspamd an error and not a hit.
+
+    X-Violations-Found is folded by its definition, and g3proxy refuses a reply with a folded header.
+    """
     if finding.kind in _INFECTIONS or report.verdict in {Verdict.MALICIOUS, Verdict.FORBIDDEN}:
-        member = header_text("/".join(finding.trail)) if finding.trail else "-"
-        return [
+        lines = [
             f"X-Infection-Found: Type=0; Resolution=2; Threat={name};",
             f"X-Virus-ID: {name}",
             f"X-Virus-Name: {name}",
-            f"X-Violations-Found: 1\r\n\t{member}\r\n\t{name}\r\n\t0\r\n\t2",
         ]
-    if report.verdict is Verdict.UNSCANNABLE:
+        if reads_folds:
+            member = header_text("/".join(finding.trail)) if finding.trail else "-"
+            lines.append(f"X-Violations-Found: 1\r\n\t{member}\r\n\t{name}\r\n\t0\r\n\t2")
+        return lines
+    if report.verdict in {Verdict.UNSCANNABLE, Verdict.ERROR}:
         return [f"X-Infection-Found: Type=2; Resolution=2; Threat={name};"]
     return []
 
 
-def block_reply(istag: bytes, fields: bytes, page: bytes, *, has_http_body: bool = True) -> Reply:
+def block_reply(
+    istag: bytes, fields: bytes, page: bytes, *, has_http_body: bool = True, close: bool = False
+) -> Reply:
     """ICAP 200 with an HTTP 403 page; `has_http_body` is False in answer to a HEAD request."""
     head = (
         b"HTTP/1.1 403 Forbidden\r\n"
@@ -96,7 +107,21 @@ def block_reply(istag: bytes, fields: bytes, page: bytes, *, has_http_body: bool
         b"X-Content-Type-Options: nosniff\r\n"
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
     ) % (len(page), PRODUCT.encode("ascii"))
-    return Reply(200, istag, fields, head, body=page if has_http_body else None)
+    return Reply(200, istag, fields, head, body=page if has_http_body else None, close=close)
+
+
+def echo_reply(head: RequestHead, istag: bytes, fields: bytes, body: bytes | Stream | None, trailers: bytes) -> Reply:
+    """The client's own message back."""
+    is_request = head.method == "REQMOD"
+    return Reply(
+        200,
+        istag,
+        fields,
+        head.http_request if is_request else head.http_response,
+        http_is_request=is_request,
+        body=body,
+        trailers=trailers,
+    )
 
 
 def options_fields(methods: tuple[str, ...], preview_bytes: int | None, ttl_s: int, max_connections: int) -> bytes:

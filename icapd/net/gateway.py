@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from twisted.python.failure import Failure
 
 from icapd.config.schema import Settings
+from icapd.errors import SpoolError
 from icapd.icap import CodecLimits, RequestHead
-from icapd.icap.http import read_request
+from icapd.net.broken import BrokenTransfers
 from icapd.net.link import Phase
+from icapd.net.record import Claims
 from icapd.net.services import Pages, ServiceTable
 from icapd.observe.access import AccessLine, AccessLog
 from icapd.observe.log import EventLog, EventName
@@ -23,12 +24,11 @@ from icapd.scan.model import ScanReport
 from icapd.scan.pipeline import Pipeline
 from icapd.scan.spool import Spool
 
-_BROKEN_URLS_MAX = 4096
 _SAFETY_S = 0.25
 
 
 class Gateway:
-    """State: `is_draining` once the front stops; `_broken`, the requests whose transfer was cut off, for a while."""
+    """State: `is_draining` once the front stops; `broken`, the requests whose transfer was cut off, for a while."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Gateway:
         self.users_are_base64 = settings.server.user_encoding == "base64"
         self.stall_s = delivery.stall_s
         self.stall_after_bytes = delivery.stall_after_bytes
+        self.drip_bytes = delivery.drip_bytes
         self.is_draining = False
         self.wall_offset = time.time() - clock()
-        self._broken_url_ttl_s = delivery.broken_url_ttl_s
-        self._broken: OrderedDict[bytes, tuple[float, ScanReport]] = OrderedDict()
+        self.broken = BrokenTransfers(delivery.broken_url_ttl_s, clock)
         self._access = access
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
@@ -107,41 +107,20 @@ class Gateway:
         if self._access is not None:
             self._access.add(line)
 
+    def spool_refused(self, transaction: str, report: ScanReport, error: SpoolError) -> None:
+        """A body could not be kept."""
+        self.counters.add("icapd_spool_refused_total", (report.findings[0].name,))
+        self.log.event(EventName.SPOOL_REFUSED, transaction=transaction, reason=str(error))
+
+    def transfer_broken(self, transaction: str, head: RequestHead, claims: Claims, report: ScanReport) -> None:
+        """A block came too late for a page."""
+        self.broken.remember(head, claims, report)
+        self.counters.add("icapd_transfers_broken_total")
+        self.log.event(EventName.TRANSFER_BROKEN, transaction=transaction, url=claims.http.url)
+
     def internal_error(self, failure: Failure) -> None:
         """An error of ours: counted, and logged with its place."""
         self.counters.add("icapd_internal_errors_total")
         self.log.event(
             EventName.INTERNAL_ERROR, error=failure.getErrorMessage(), traceback=failure.getTraceback()[-1500:]
         )
-
-    # A retry of a broken transfer gets the page that its first try could not show
-
-    def remember_broken(self, head: RequestHead, report: ScanReport | None) -> None:
-        """Notes that this request's answer was cut off because of `report`."""
-        if self._broken_url_ttl_s <= 0 or report is None or not head.http_request:
-            return
-        key = _request_key(head)
-        self._broken.pop(key, None)
-        self._broken[key] = (self.now() + self._broken_url_ttl_s, report)
-        if len(self._broken) > _BROKEN_URLS_MAX:
-            self._broken.popitem(last=False)
-
-    def recall_broken(self, head: RequestHead) -> ScanReport | None:
-        """The report that cut the same request's answer off a moment ago."""
-        if not self._broken or head.method != "RESPMOD":
-            return None
-        key = _request_key(head)
-        found = self._broken.get(key)
-        if found is None:
-            return None
-        expires_at, report = found
-        if expires_at <= self.now():
-            del self._broken[key]
-            return None
-        return report
-
-
-def _request_key(head: RequestHead) -> bytes:
-    """The request line, query and all, and the host, which an origin-form line does not have."""
-    request = head.http_request
-    return b"%b %b" % (read_request(request).host.encode(), request.partition(b"\r\n")[0])

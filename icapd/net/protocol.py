@@ -300,6 +300,8 @@ class IcapProtocol(Protocol):
             self.transport.loseConnection()
         elif phase is Phase.JUDGING and self._transaction is not None:
             self._transaction.on_deadline()
+        elif phase is _BODY and self._transaction is not None:
+            self._body_timed_out(self._transaction)
         elif phase is _HEAD or phase is _BODY:
             self._end_with(408, f"{phase.name.lower()} timed out")
         elif phase is _DISCARDING:
@@ -308,6 +310,15 @@ class IcapProtocol(Protocol):
             self.transport.loseConnection()  # no reset: the kernel may still hold a part of the answer
         else:
             self.break_off()
+
+    def _body_timed_out(self, transaction: Transaction) -> None:
+        """Both clocks start anew where the transaction goes on; it ends the phase where it does not."""
+        is_over = self._gateway.now() >= self._body_deadline
+        if is_over:
+            self._body_deadline = self._gateway.now() + self._gateway.body_total_s
+        self.enter(_BODY)
+        self.deadline = min(self.deadline, self._body_deadline)
+        transaction.on_late_body(is_over=is_over)
 
     def close_when_idle(self) -> None:
         """The front drains: an idle connection ends now, a busy one with its answer."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from icapd.config.schema import Service, Settings
 from icapd.icap import Reply
+from icapd.icap.http import HttpRequest
 from icapd.net.answers import options_fields
 from icapd.policy.decide import Policy
-from icapd.policy.page import BlockPage
+from icapd.policy.facts import Decision
+from icapd.policy.page import BlockPage, PageFacts
+from icapd.scan.model import ScanReport
 from icapd.scan.pipeline import Judging
 
 
@@ -26,6 +29,7 @@ class ServiceEntry:
     istag: bytes
     max_body_bytes: int
     drips: bool
+    reads_folds: bool
     options: Reply
 
 
@@ -36,8 +40,21 @@ class Pages:
     by_name: Mapping[str | None, BlockPage]
     contact: str
 
-    def page(self, name: str | None) -> BlockPage:
-        return self.by_name.get(name) or self.by_name[None]
+    def draw(self, decision: Decision, report: ScanReport, http: HttpRequest, transaction: str) -> bytes:
+        """The page of one block."""
+        page = self.by_name.get(decision.page) or self.by_name[None]
+        return page.render(
+            PageFacts(
+                verdict=report.verdict,
+                rule=decision.rule,
+                reason=decision.reason,
+                findings=tuple(finding.name for finding in report.findings),
+                url=http.url,
+                host=http.host,
+                transaction=transaction,
+                contact=self.contact,
+            )
+        )
 
 
 class ServiceTable:
@@ -84,6 +101,7 @@ def _entry(
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
         drips=drips and "RESPMOD" in service.methods,
+        reads_folds=service.profile == "squid",
         options=Reply(200, istag, fields),
     )
 

@@ -10,26 +10,23 @@ import enum
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from icapd.errors import BodyTooLarge, SpoolError
 from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
-from icapd.net.answers import block_reply, verdict_fields
+from icapd.net.answers import block_reply, echo_reply, verdict_fields
 from icapd.net.echo import Echo
 from icapd.net.link import Link, Phase
 from icapd.net.record import Claims
-from icapd.observe.log import EventName
+from icapd.net.stall import Stall
 from icapd.policy.facts import Action, Decision
-from icapd.policy.page import PageFacts
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Source, in_context, refusal
 
 if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
     from icapd.icap.events import Stream
     from icapd.net.gateway import Gateway
     from icapd.net.services import ServiceEntry
-    from icapd.reactor import DelayedCall
     from icapd.scan.spool import Body
 
 _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
@@ -67,7 +64,8 @@ class Transaction:
     _echo: Echo | None = None
     _judging: Deferred[None] | None = None
     _judged_at = 0.0
-    _stall: DelayedCall | None = None
+    _stall: Stall | None = None
+    _closes = False
     _status = 0
     _trailers = b""
     _error = ""
@@ -92,11 +90,9 @@ class Transaction:
         if not service.scans:
             decision = _SERVICE_DOES_NOT_SCAN
         else:
-            decision = service.policy.early(self._claims.facts)
-            report = self._gateway.recall_broken(head) if decision is None else None
-            if report is not None:
-                self._claims.facts.report = self._report = report
-                decision = service.policy.decide(self._claims.facts)
+            facts, policy = self._claims.facts, service.policy
+            decision = policy.early(facts) or self._gateway.broken.decide(head, self._claims, policy)
+            self._report = facts.report
         if decision is None:
             if head.has_body:
                 self._body = self._open_body()
@@ -104,8 +100,7 @@ class Transaction:
                 self._conclude(_NO_BODY)
             return
         self._decision = decision
-        if self._report is None:
-            self._report = _NOT_SCANNED
+        self._report = self._report or _NOT_SCANNED
         if not head.has_body:
             self._answer()
         elif head.preview_bytes is not None:
@@ -135,7 +130,10 @@ class Transaction:
             self._refuse(error, unsaved)
             return
         if self._body_bytes >= self._gateway.stall_after_bytes and self._may_stall:
-            self._await_stall()
+            if self._stall is None:
+                gateway = self._gateway
+                self._stall = Stall(gateway.reactor, gateway.stall_s, gateway.drip_bytes, self._drip)
+            self._stall.restart()
 
     def on_preview_end(self) -> None:
         """The preview is in, and there is more."""
@@ -160,6 +158,22 @@ class Transaction:
         if self._stage is _JUDGING:
             self._cancel()
             self._conclude(refusal(Verdict.ERROR, FindingKind.TIMEOUT, "scan-timed-out", self._body_bytes))
+
+    def on_late_body(self, *, is_over: bool) -> None:
+        """Nothing came for a while, or, when it `is_over`, the body takes too long as a whole.
+
+        Not the client's fault as a rule: it waits for an origin that says something now and then.
+        """
+        if self._stage is _SPOOLING:
+            self._closes = True  # a page that is sent now; the rest of the body may never come
+            self._settle(refusal(Verdict.ERROR, FindingKind.TIMEOUT, "body-timed-out", self._announced_bytes))
+        elif self._stage is _DROPPING:
+            if is_over or (self._decision is not None and self._decision.action is Action.BLOCK):
+                self._closes = True
+                self._answer()
+        elif is_over:
+            self._error = "body timed out"
+            self._link.break_off()
 
     def on_broken(self, status: int, error: str) -> None:
         """The connection cannot go on: the client broke the protocol, fell silent or went away."""
@@ -202,9 +216,13 @@ class Transaction:
             return
         self._gateway.internal_error(failure)
         if self._stage is _JUDGING:
-            self._conclude(refusal(Verdict.ERROR, FindingKind.FAILED, "internal-error", self._body_bytes))
-        else:
-            self._link.break_off()
+            try:
+                self._conclude(refusal(Verdict.ERROR, FindingKind.FAILED, "internal-error", self._body_bytes))
+            except Exception:  # the border: what policy says cannot be had, or cannot be said
+                self._gateway.internal_error(Failure())
+            else:
+                return
+        self._link.break_off()
 
     def _conclude(self, report: ScanReport) -> None:
         """The facts are known: policy decides, and the answer goes out."""
@@ -218,11 +236,21 @@ class Transaction:
     def _refuse(self, error: SpoolError, unsaved: bytes) -> None:
         """The body cannot be kept, so it cannot be judged: policy says what happens to it."""
         if isinstance(error, BodyTooLarge):
-            report = refusal(Verdict.UNSCANNABLE, FindingKind.LIMIT, "max_body_bytes", self._body_bytes)
+            size_bytes = max(self._service.max_body_bytes + 1, self._body_bytes + self._link.codec.chunk_bytes_left)
+            report = refusal(Verdict.UNSCANNABLE, FindingKind.LIMIT, "max_body_bytes", size_bytes)
         else:
-            report = refusal(Verdict.ERROR, FindingKind.OVERLOAD, "spool-full", self._body_bytes)
-        self._gateway.counters.add("icapd_spool_refused_total", (report.findings[0].name,))
-        self._gateway.log.event(EventName.SPOOL_REFUSED, transaction=self.identifier, reason=str(error))
+            report = refusal(Verdict.ERROR, FindingKind.OVERLOAD, "spool-full", self._announced_bytes)
+        self._gateway.spool_refused(self.identifier, report, error)
+        self._settle(report, unsaved)
+
+    @property
+    def _announced_bytes(self) -> int:
+        """How large the unfinished body is by all that is known: what came, its chunk's length, Content-Length."""
+        came_bytes = self._body_bytes + self._link.codec.chunk_bytes_left
+        return max(came_bytes, self._claims.inner.content_length or 0)
+
+    def _settle(self, report: ScanReport, unsaved: bytes = b"") -> None:
+        """The body is not whole and will not be judged: it is blocked now, or may pass."""
         self._end_stall()
         self._claims.facts.report = self._report = report
         self._decision = self._service.policy.decide(self._claims.facts)
@@ -233,11 +261,12 @@ class Transaction:
 
     def _let_pass(self, unsaved: bytes = b"") -> None:
         """The body may go unjudged: it is dropped where a 204 can stand for it, else it goes back as it comes."""
+        body, self._body = self._body or self._open_body(), None
         if self._echo is None and self._link.codec.may_send_204:
             self._stage = _DROPPING
+            body.release()
             return
         self._stage = _PASSING
-        body, self._body = self._body or self._open_body(), None
         if self._echo is None:
             self._echo = self._echo_of(body, self._fields())
         body.release()
@@ -256,22 +285,10 @@ class Transaction:
     def _fields(self) -> bytes:
         if self._report is None or self._decision is None:
             return _PENDING_FIELDS
-        return verdict_fields(self._report, self._decision)
+        return verdict_fields(self._report, self._decision, reads_folds=self._service.reads_folds)
 
     def _echo_reply(self, fields: bytes, body: bytes | Stream | None) -> Reply:
-        """The client's own message back."""
-        head = self._head
-        is_request = head.method == "REQMOD"
-        http_head = head.http_request if is_request else head.http_response
-        return Reply(
-            200,
-            self._service.istag,
-            fields,
-            http_head,
-            http_is_request=is_request,
-            body=body,
-            trailers=self._trailers,
-        )
+        return echo_reply(self._head, self._service.istag, fields, body, self._trailers)
 
     def _answer(self) -> None:
         decision, link = self._decision, self._link
@@ -287,7 +304,7 @@ class Transaction:
         fields = self._fields()
         if link.codec.may_send_204:
             self._status = 204
-            link.send(Reply(204, self._service.istag, fields))
+            link.send(Reply(204, self._service.istag, fields, close=self._closes))
             link.answered()
             return
         self._status = 200
@@ -304,30 +321,16 @@ class Transaction:
     def _block(self, decision: Decision) -> None:
         gateway, link = self._gateway, self._link
         if self._echo is not None:
-            gateway.remember_broken(self._head, self._report)
-            gateway.counters.add("icapd_transfers_broken_total")
-            gateway.log.event(EventName.TRANSFER_BROKEN, transaction=self.identifier, url=self._claims.http.url)
+            gateway.transfer_broken(self.identifier, self._head, self._claims, self._report or _NOT_SCANNED)
             self._error = "transfer broken after a drip"
             link.break_off()
             return
         self._status = 200
-        page = gateway.pages.page(decision.page).render(self._page_facts(decision))
+        page = gateway.pages.draw(decision, self._report or _NOT_SCANNED, self._claims.http, self.identifier)
         has_http_body = self._claims.http.method != "HEAD"
-        link.send(block_reply(self._service.istag, self._fields(), page, has_http_body=has_http_body))
+        istag, fields = self._service.istag, self._fields()
+        link.send(block_reply(istag, fields, page, has_http_body=has_http_body, close=self._closes))
         link.answered()
-
-    def _page_facts(self, decision: Decision) -> PageFacts:
-        report = self._report or _NOT_SCANNED
-        return PageFacts(
-            verdict=report.verdict,
-            rule=decision.rule,
-            reason=decision.reason,
-            findings=tuple(finding.name for finding in report.findings),
-            url=self._claims.http.url,
-            host=self._claims.http.host,
-            transaction=self.identifier,
-            contact=self._gateway.pages.contact,
-        )
 
     # Stalls
 
@@ -336,27 +339,20 @@ class Transaction:
         """A reply cannot begin in a preview that 100 Continue may still answer."""
         return self._service.drips and self._claims.is_response and not self._link.codec.answers_preview
 
-    def _await_stall(self) -> None:
-        if self._stall is None:
-            self._stall = self._gateway.reactor.callLater(self._gateway.stall_s, self._on_stall)
-        else:
-            self._stall.reset(self._gateway.stall_s)
-
-    def _on_stall(self) -> None:
+    def _drip(self) -> bool:
         """The client stopped in mid-body: one byte back wakes Squid before 6.14 (its bug 5352)."""
-        self._stall = None
         if self._stage is not _SPOOLING or self._body is None:
-            return
+            return False
         if self._echo is None:
             self._echo = self._echo_of(self._body, _PENDING_FIELDS)
-        if self._echo.drip():
-            self._gateway.counters.add("icapd_drips_total")
-            self._await_stall()
+        if not self._echo.drip():
+            return False
+        self._gateway.counters.add("icapd_drips_total")
+        return True
 
     def _end_stall(self) -> None:
         if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+            self._stall.end()
 
     # The end
 
@@ -366,32 +362,36 @@ class Transaction:
             judging.cancel()
 
     def finish(self) -> None:
-        """Frees what the transaction holds, and counts and logs it."""
+        """Frees what the transaction holds, then counts and logs it. Never raises."""
         if self._stage is _DONE:
             return
         self._stage = _DONE
+        try:
+            self._let_go()
+            self._record()
+        except Exception:  # the border: one line is lost, nothing else
+            self._gateway.internal_error(Failure())
+
+    def _let_go(self) -> None:
+        if self._body is not None:
+            self._body.release()
+        if self._echo is not None:
+            self._echo.abandon()
         self._end_stall()
         self._cancel()
-        dripped = 0
-        if self._echo is not None:
-            dripped = self._echo.dripped_bytes
-            self._echo.abandon()
-        body = self._body
-        sha256 = body.sha256().hex() if body is not None and self._body_bytes == body.size_bytes else ""
-        if body is not None:
-            body.release()
-            self._body = None
-        now = self._gateway.now()
+
+    def _record(self) -> None:
+        now, body = self._gateway.now(), self._body
         line = self._claims.access_line(
             started=self._started + self._gateway.wall_offset,
             identifier=self.identifier,
             status=self._status,
             body_bytes=self._body_bytes,
-            sha256=sha256,
+            sha256=body.sha256().hex() if body is not None and self._body_bytes == body.size_bytes else "",
             report=self._report,
             decision=self._decision,
             source=self._source,
-            dripped_bytes=dripped,
+            dripped_bytes=0 if self._echo is None else self._echo.dripped_bytes,
             scan_s=now - self._judged_at if self._judged_at else 0.0,
             total_s=now - self._started,
             error=self._error,

@@ -53,7 +53,7 @@ def test_every_key_is_shown_with_its_meaning() -> None:
         '# processes that hold client connections; auto = a quarter of the cores, at least 1 ("auto" or 1 to 64)',
         "# one ICAP head (1 KiB to 1 MiB)",
         "head_bytes = 65536  # 64 KiB",
-        "# one whole body (above 0 to 86_400)",
+        "# one whole body; long polling takes its time (above 0 to 86_400)",
         "# one body, whatever the service allows (1 or more)",
         "# REQMOD, RESPMOD or both (at least 1 entry)",
         "# shown on the block page: whom to ask (up to 200 characters)",

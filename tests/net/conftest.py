@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, engines: dict[str, Any]) ->
     tables = {
         "spool": {"memory_bytes": 64 * KIB, "memfd_bytes": 1 * MIB, "directory": str(folder)},
         "service": [
-            {"path": "/respmod", "methods": ["RESPMOD"]},
+            {"path": "/respmod", "methods": ["RESPMOD"], "profile": "squid"},
             {"path": "/reqmod", "methods": ["REQMOD"], "preview_bytes": 1024},
             {"path": "/both", "aliases": ["/alias"], "preview_bytes": 0},
             {"path": "/echo", "scan": False, "preview_bytes": 1024},

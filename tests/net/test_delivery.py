@@ -183,3 +183,10 @@ def test_a_chunk_announced_past_the_ceiling_is_refused_before_it_comes(server: I
         open_request = respmod(body, "/small-open")
         client.send(open_request.head(client.host) + chunked(body, chunk_bytes=len(body)))
         assert client.read_reply().body == body
+
+
+def test_a_folded_header_goes_to_clients_that_read_it_alone(server: Icapd) -> None:
+    for service, folds in (("/respmod", True), ("/both", False)):
+        reply = ask(server, respmod(EICAR, service))
+        assert reply.header("X-Virus-ID") == "EICAR_Test_File"
+        assert (reply.header("X-Violations-Found") is not None) is folds

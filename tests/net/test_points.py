@@ -112,6 +112,8 @@ def test_point_27_unscannable_is_never_an_icap_error(server: Icapd, hasty: Icapd
         timed_out = ask(hasty, respmod(text(99, 27), allow="204"))
     assert (timed_out.status, timed_out.http_status) == (200, 403)
     assert (timed_out.header("X-Response-Info") or "").startswith("ERROR; finding=scan-timed-out")
+    assert timed_out.header("X-Infection-Found") == "Type=2; Resolution=2; Threat=scan-timed-out;"
+    assert timed_out.header("X-Virus-ID") is None
     wait_until(lambda: len(scanners(hasty)) == 2 and ask(hasty, respmod(text(99, 28))).body, "scanners are back")
 
 

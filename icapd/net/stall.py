@@ -1,0 +1,54 @@
+"""When a client has stopped in mid-body, and how often it is woken: the clock behind drips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from icapd.reactor import DelayedCall, Reactor
+
+PLAIN_DRIPS = 8
+"""Squid before 6.14 needs one to five in a transfer. Who needs more is slow for another reason, and waits longer."""
+_DOUBLINGS_MAX = 16
+
+
+class Stall:
+    """Calls `drip` when nothing has come for `stall_s`, at most `drips_max` times.
+
+    The interval doubles from the ninth drip on. `drip` says whether it had a byte to send.
+
+    State: `_timer` while one is awaited; `_drips` so far.
+    """
+
+    __slots__ = ("_drip", "_drips", "_drips_max", "_reactor", "_stall_s", "_timer")
+
+    def __init__(self, reactor: Reactor, stall_s: float, drips_max: int, drip: Callable[[], bool]) -> None:
+        self._reactor = reactor
+        self._stall_s = stall_s
+        self._drips_max = drips_max
+        self._drip = drip
+        self._drips = 0
+        self._timer: DelayedCall | None = None
+
+    def restart(self) -> None:
+        """A piece of the body came in: the wait begins anew."""
+        if self._drips >= self._drips_max:
+            return
+        doublings = min(max(0, self._drips - PLAIN_DRIPS + 1), _DOUBLINGS_MAX)
+        interval_s = self._stall_s * 2**doublings
+        if self._timer is None:
+            self._timer = self._reactor.callLater(interval_s, self._expire)
+        else:
+            self._timer.reset(interval_s)
+
+    def end(self) -> None:
+        """No more drips."""
+        self._drips_max = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._drip():
+            self._drips += 1
+            self.restart()
