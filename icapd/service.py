@@ -35,6 +35,8 @@ from icapd.worker.supervisor import Supervisor, close_listeners
 
 _BACKLOG = 4096
 _SCANNERS_A_FRONT_MIN = 2
+_DESCRIPTORS_A_SCANNER = 2  # its channel and its pidfd
+_DESCRIPTORS_A_FRONT = 64  # listeners, logs, memcached, the reactor's own; and a few to spare
 
 
 def serve(loaded: Loaded) -> int:
@@ -46,13 +48,13 @@ def serve(loaded: Loaded) -> int:
     snapshot = gather_snapshot(settings.engines, loaded.resolve)
     check_engines(snapshot)
     plan = make_plan(loaded, snapshot)
-    _raise_descriptor_limit()
     fronts, scanners = process_counts(settings)
     access_fd = _open_access(loaded)
     sockets, admin = _open_sockets(settings, fronts)
     writer = LineWriter(2)
     log = EventLog(settings.log.level, writer.write, "supervisor")
     log.event(EventName.STARTING, version=__version__, fronts=fronts, scanners=scanners * fronts, istag=plan.istag)
+    warn_of_few_descriptors(_raise_descriptor_limit(), settings.server.max_connections, fronts, scanners, log)
     reactor = install_reactor()
     supervisor = Supervisor(
         reactor,
@@ -80,15 +82,35 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
     """What every front is told."""
     settings = loaded.settings
     spool = settings.spool.model_copy(update={"directory": str(loaded.resolve(settings.spool.directory))})
-    policy_digest = b"".join(policy.digest for _, policy in sorted(loaded.policies.items()))
     return Plan(
         settings=settings.model_copy(update={"spool": spool}).model_dump_json().encode(),
         ruleset=snapshot.ruleset,
-        istag=istag(snapshot.ruleset, policy_digest),
+        istag=istag(snapshot.ruleset, _judgement(loaded)),
         required={name: options.required for name, options in settings.engines.items() if options.enabled},
         pages={name or "": page.source for name, page in loaded.pages.items()},
         secret=load_secret(settings.cache, loaded.resolve),
     )
+
+
+def _judgement(loaded: Loaded) -> bytes:
+    """What decides on an answer besides the ruleset: what each service does with a body, and by which policy.
+
+    One ISTag stands for all services. In what order the file has them is no matter.
+    """
+    body_bytes = loaded.settings.limits.body_bytes
+    services = sorted(
+        (
+            service.path,
+            sorted(service.aliases),
+            sorted(service.methods),
+            loaded.policy_of(service).digest,
+            service.scan,
+            "all" if service.engines is None else sorted(service.engines),
+            min(body_bytes, service.max_body_bytes or body_bytes),
+        )
+        for service in loaded.settings.service
+    )
+    return msgspec.msgpack.encode((services, body_bytes))
 
 
 def check_engines(snapshot: RulesetSnapshot) -> None:
@@ -120,7 +142,7 @@ def check_engines(snapshot: RulesetSnapshot) -> None:
 def process_counts(settings: Settings) -> tuple[int, int]:
     """Fronts, and scanners of each front."""
     cores = len(os.sched_getaffinity(0))
-    fronts = max(1, cores // 4) if settings.server.fronts == "auto" else settings.server.fronts
+    fronts = max(min(2, cores), cores // 4) if settings.server.fronts == "auto" else settings.server.fronts
     if settings.scanners.count == "auto":
         return fronts, max(_SCANNERS_A_FRONT_MIN, cores // fronts)
     return fronts, max(1, -(-settings.scanners.count // fronts))
@@ -232,11 +254,20 @@ def _open_access(loaded: Loaded) -> int:
         raise ConfigurationError([Problem("log.access", f"{path}: {error.strerror}")]) from error
 
 
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as we may have: each client needs one, and a large body another."""
+def _raise_descriptor_limit() -> int:
+    """As many descriptors as we may have: each client needs one, and a large body another. Returns: how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def warn_of_few_descriptors(limit: int, connections: int, fronts: int, scanners: int, log: EventLog) -> None:
+    """Says so when a front with its share of the connections would have none left. Large bodies come on top."""
+    wanted = -(-connections // fronts) + _DESCRIPTORS_A_SCANNER * scanners + _DESCRIPTORS_A_FRONT
+    if limit < wanted:
+        log.event(EventName.DESCRIPTORS_FEW, limit=limit, wanted=wanted, key="server.max_connections")
 
 
 def _take_signals(reactor: Reactor, supervisor: Supervisor) -> None:
