@@ -64,8 +64,10 @@ class Front:
         self._is_ready = False
         self._counters = Counters()
         self._events = LineWriter(2)
-        self._access_writer = None if place.access_fd < 0 else LineWriter(place.access_fd)
         self._log = EventLog(settings.log.level, self._events.write, f"front-{place.index}")
+        self._access_writer = (
+            None if place.access_fd < 0 else LineWriter(place.access_fd, on_dropping=self._on_lines_dropped)
+        )
         self._control = PacketChannel(
             reactor, socket.socket(fileno=place.control_fd), self._on_packet, self._on_supervisor_lost
         )
@@ -139,6 +141,13 @@ class Front:
 
     def _on_memcached_state(self, server: str, in_use: bool) -> None:
         self._log.event(EventName.MEMCACHED_STATE, server=server, state="in use" if in_use else "left alone")
+
+    def _on_lines_dropped(self, reason: str, dropped_lines: int) -> None:
+        """Access lines; called in their writer's thread too."""
+        if reason:
+            self._log.event(EventName.LINES_DROPPED, key="log.access", reason=reason)
+        else:
+            self._log.event(EventName.LINES_WRITTEN_AGAIN, key="log.access", dropped=dropped_lines)
 
     def _send_metrics(self, number: int) -> None:
         self._set_gauges()

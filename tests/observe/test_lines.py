@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -133,6 +134,61 @@ def test_closing_writes_what_waits_but_does_not_wait_for_ever(pipe: Pipe) -> Non
     assert time.monotonic() - started < 2
     os.set_blocking(pipe.reading, False)
     wait_until(lambda: drained(pipe), "the thread has gone before its pipe does")
+
+
+class Told:
+    """What the writer says of dropping."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def __call__(self, reason: str, dropped_lines: int) -> None:
+        self.calls.append((reason, dropped_lines))
+
+
+@contextlib.contextmanager
+def file_limit(size_bytes: int) -> Iterator[None]:
+    """What a full disk is: the write that crosses the limit is cut short, and the next one refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_of_once_and_so_is_its_end(tmp_path: Path) -> None:
+    path, told = tmp_path / "log", Told()
+    with path.open("wb") as file:
+        writer = LineWriter(file.fileno(), on_dropping=told)
+        with file_limit(16):
+            writer.write(b"one\n")
+            writer.write(b"two\nthree\nfour\n")
+            wait_until(lambda: writer.dropped_lines == 3, "the lines are counted as dropped")
+            writer.write(b"five\n")
+            wait_until(lambda: writer.dropped_lines == 4, "the line is counted as dropped")
+        writer.write(b"six\nseven\n")
+        writer.write(b"eight\n")
+        writer.close()
+
+    assert told.calls == [("File too large", 3), ("", 4)]
+    assert path.read_bytes() == b"one\ntwo\nthree\nfo\nsix\nseven\neight\n"
+    assert writer.dropped_lines == 4
+
+
+def test_a_stuck_reader_is_told_of_once_and_so_is_its_end(pipe: Pipe) -> None:
+    told, piece = Told(), lines(100)
+    writer = LineWriter(pipe.writing, 256 * 1024, told)
+    sent_bytes = 0
+    while writer.dropped_lines < 1000:
+        writer.write(piece)
+        sent_bytes += len(piece)
+    assert told.calls == [("too many lines wait", 100)]
+    pipe.writes(sent_bytes - writer.dropped_lines * 60)
+    wait_until(lambda: len(told.calls) == 2, "the end is told")
+    writer.close()
+
+    assert told.calls[1] == ("", writer.dropped_lines)
 
 
 def test_a_descriptor_that_fails_costs_its_lines_alone() -> None:
