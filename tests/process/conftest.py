@@ -14,7 +14,7 @@ from tests.support.icapd import Icapd, Table, merged
 Serve = Callable[..., Icapd]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))

@@ -13,7 +13,7 @@ from tests.worker.scanners import ScannerBench
 Make = Callable[..., ScannerBench]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))
@@ -34,14 +34,14 @@ def make() -> Iterator[Make]:
         bench.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _two() -> Iterator[ScannerBench]:
     bench = ScannerBench(count=2)
     yield bench
     bench.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _one() -> Iterator[ScannerBench]:
     bench = ScannerBench(count=1)
     yield bench
