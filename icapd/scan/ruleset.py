@@ -23,12 +23,12 @@ def ruleset_id(parts: Iterable[Part]) -> str:
     return _digest(sorted(_part_digest(*part) for part in parts), _ID_BYTES).hex()
 
 
-def istag(ruleset: str, policy_digest: bytes) -> str:
-    """The ISTag for a ruleset and a policy: 28 hexadecimal digits, which leaves room for the quotes.
+def istag(ruleset: str, judgement: bytes) -> str:
+    """The ISTag for a ruleset and what answers are made by besides: 28 hexadecimal digits, and room for the quotes.
 
     Spec: RFC 3507 §4.7, at most 32 bytes; it changes whenever an old answer may no longer hold.
     """
-    return _digest([ruleset.encode(), policy_digest], _ISTAG_BYTES).hex()
+    return _digest([ruleset.encode(), judgement], _ISTAG_BYTES).hex()
 
 
 def _part_digest(name: str, version: str, options: bytes, material: Material) -> bytes:
