@@ -6,6 +6,7 @@ Commands are imported when they are called, so that `icapd --help` answers at on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -28,10 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes once more when it ends, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return Exit.PIPE_CLOSED
+    except OSError as error:
+        # Without this the status would be 1, which here means blocked.
+        _give_up_stdout()
+        with contextlib.suppress(OSError):
+            print(f"icapd: {error}", file=sys.stderr)
+        return Exit.FAILED
     return status
+
+
+def _give_up_stdout() -> None:
+    """Sends what is still buffered nowhere: the interpreter flushes once more when it ends, and must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: argparse.Namespace) -> int:

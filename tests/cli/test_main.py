@@ -111,6 +111,20 @@ def test_limits_of_numbers_are_themselves_allowed() -> None:
     assert parse(["scan", "x", "--jobs", "1"]).jobs == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "show", "--defaults"], ["config", "check"], ["scan", "--verbose", sys.executable]],
+    ids=" ".join,
+)
+def test_output_that_cannot_be_written_ends_with_3(arguments: list[str]) -> None:
+    """Not with 1, which would mean that something is blocked."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "icapd", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (3, "icapd: [Errno 28] No space left on device\n")
+
+
 def test_a_closed_pipe_ends_quietly() -> None:
     command = [sys.executable, "-m", "icapd", "config", "show", "--defaults"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
