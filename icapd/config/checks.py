@@ -67,6 +67,17 @@ def _engines(settings: Settings, base: Path) -> Iterator[Problem]:
                 yield Problem(where, f'"{name}" is switched off by engines.{name}.enabled')
 
 
+def _scanner_memory(settings: Settings, base: Path) -> Iterator[Problem]:
+    archive = settings.engines.get("archive")
+    unpacked_bytes = getattr(archive, "max_unpacked_bytes", 0)
+    if archive is not None and archive.enabled and settings.scanners.memory_bytes < unpacked_bytes:
+        yield Problem(
+            "scanners.memory_bytes",
+            f"{settings.scanners.memory_bytes} is less than engines.archive.max_unpacked_bytes, {unpacked_bytes}, "
+            "which a scanner must hold",
+        )
+
+
 def _rule_services(settings: Settings, base: Path) -> Iterator[Problem]:
     paths = {service.path for service in settings.service}
     aliases = {alias: service.path for service in settings.service for alias in service.aliases}
@@ -126,6 +137,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[st
     (_addresses, frozenset({"server"})),
     (_services, frozenset({"service", "limits"})),
     (_engines, frozenset({"service", "engines"})),
+    (_scanner_memory, frozenset({"scanners", "engines"})),
     (_rule_services, frozenset({"service", "policy"})),
     (_spool, frozenset({"spool"})),
     (_secret, frozenset({"cache"})),

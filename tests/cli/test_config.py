@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from icapd.config.load import load
+from icapd.errors import ConfigurationError
 from icapd.plugins import gather_snapshot, installed_specs
 from icapd.service import make_plan
 from tests.cli.command import icapd
@@ -44,6 +45,20 @@ def test_a_sound_configuration_is_summed_up(tmp_path: Path) -> None:
     assert lines[3].startswith("engines   ")
     assert "yara" in lines[3]
     assert lines[4:] == [f"ruleset   {plan.ruleset}", f"ISTag     {plan.istag}"]
+
+
+def test_a_scanner_has_room_for_what_it_unpacks() -> None:
+    unpacked_bytes = 100 * 1024 * 1024
+    overrides = {"engines.archive.max_unpacked_bytes": str(unpacked_bytes)}
+    specs = installed_specs()
+    load(None, specs, {**overrides, "scanners.memory_bytes": str(unpacked_bytes)}, {})
+    with pytest.raises(ConfigurationError) as refused:
+        load(None, specs, {**overrides, "scanners.memory_bytes": str(unpacked_bytes - 1)}, {})
+    [problem] = refused.value.problems
+    assert problem.where == "scanners.memory_bytes"
+    assert "engines.archive.max_unpacked_bytes, 104857600" in problem.what
+    without = {**overrides, "scanners.memory_bytes": str(unpacked_bytes - 1), "engines.archive.enabled": "false"}
+    load(None, specs, without, {})
 
 
 def test_the_defaults_are_sound() -> None:

@@ -24,7 +24,7 @@ CRASHES = [("abort", ""), ("segv", ""), ("exit", "0"), ("wrong-kind", "")]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Icapd]:
     overrides = {
-        **EICAR_RULE_ALONE,
+        "engines": {**EICAR_RULE_ALONE["engines"], "archive": {"max_unpacked_bytes": 128 * 1024 * 1024}},
         "timeouts": {"scan_s": SCAN_S, "scan_grace_s": 0.25},
         "service": [{"path": "/scan"}, {"path": "/open", "policy": "open"}],
         "scanners": {"memory_bytes": 256 * 1024 * 1024},
