@@ -8,12 +8,13 @@ from typing import Final
 
 from engines.archive import findings
 from engines.archive.limits import ArchiveOptions
-from engines.archive.streams import OUT_BLOCK, Broken, Source
+from engines.archive.streams import DICTIONARY_BYTES, OUT_BLOCK, WINDOW_BYTES, Broken, Source
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Finding
 
 MEMBER_BYTES: Final = "archive.max_member_bytes"
 RATIO: Final = "archive.max_ratio"
+_OF_ONE_MEMBER: Final = frozenset({MEMBER_BYTES, RATIO, DICTIONARY_BYTES, WINDOW_BYTES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,16 @@ class Unpacked:
         """
         if self.broken:
             yield findings.corrupt(what, trail)
+        yield from self.limits(trail)
+
+    def limits(self, trail: findings.Trail) -> Iterator[Finding]:
+        """The finding for the limit that was reached, if one was.
+
+        Raises: LimitReached, as above.
+        """
         if self.limit:
             yield findings.limit(self.limit, trail)
-            if self.limit not in (MEMBER_BYTES, RATIO):
+            if self.limit not in _OF_ONE_MEMBER:
                 raise LimitReached(self.limit)
 
 

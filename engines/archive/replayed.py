@@ -10,12 +10,26 @@ from typing import Final
 import brotli
 import zstandard
 
-from engines.archive.streams import IN_BLOCK, OUT_BLOCK, Broken, Concatenated, Pushed, Source, Stream
+from engines.archive.streams import (
+    IN_BLOCK,
+    OUT_BLOCK,
+    WINDOW_BYTES,
+    Broken,
+    Concatenated,
+    Pushed,
+    Source,
+    Stream,
+)
+from icapd.scan.engine_api import LimitReached
 
 REPLAY_BYTES: Final = 1024 * 1024
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """What RFC 9659 §3 allows for the zstd content coding."""
+_ZSTD_WINDOW_TOO_LARGE: Final = "Frame requires too much memory"
+_ZSTD_NO_MEMORY: Final = "not enough memory"
+_BROTLI_WORK_BYTES: Final = 32 * 1024 * 1024
+"""More than a decoder allocates: a window of 16 MiB, its tables, a block."""
 
 
 class _Replayed(ABC):
@@ -43,7 +57,10 @@ class _Replayed(ABC):
 
     @abstractmethod
     def _feed(self, packed: bytes) -> bytes:
-        """Output for input; for no input, what the decoder still holds. Raises Broken."""
+        """Output for input; for no input, what the decoder still holds.
+
+        Raises: Broken for bad data; MemoryError where memory ran out, which says nothing of the data.
+        """
 
     @abstractmethod
     def _has_ended(self) -> bool: ...
@@ -121,6 +138,8 @@ class Brotli(_Replayed):
         try:
             block: bytes = self._decoder.process(packed, output_buffer_limit=OUT_BLOCK)
         except brotli.error as error:
+            # It tells one kind of error alone; what asks for as much memory tells which it was.
+            bytearray(_BROTLI_WORK_BYTES)
             raise Broken(str(error)) from error
         return block
 
@@ -146,7 +165,12 @@ class ZstdFrame(_Replayed):
         try:
             return self._decoder.decompress(packed)
         except zstandard.ZstdError as error:
-            raise Broken(str(error)) from error
+            reason = str(error)
+            if _ZSTD_WINDOW_TOO_LARGE in reason:
+                raise LimitReached(WINDOW_BYTES) from error
+            if _ZSTD_NO_MEMORY in reason:
+                raise MemoryError(reason) from error
+            raise Broken(reason) from error
 
     def _has_ended(self) -> bool:
         return self._decoder.eof

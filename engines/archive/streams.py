@@ -1,8 +1,9 @@
 """Bounded decompression: pull-based streams over the standard library that give at most a block at a time.
 
-A stream's `read` returns some bytes, nothing at its end, and raises Broken for bad data. `rest` is what its source
-holds after the end. Streams stack: the source of one may be another. None gives more than a few blocks for one call,
-whatever the data claims, so memory stays bounded before the budget is asked.
+A stream's `read` returns some bytes, nothing at its end; it raises Broken for bad data, LimitReached for data that
+asks for more memory than we give, and MemoryError where memory runs out, which is no fault of the data. `rest` is
+what its source holds after the end. Streams stack: the source of one may be another. None gives more than a few
+blocks for one call, whatever the data claims, so memory stays bounded before the budget is asked.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ IN_BLOCK: Final = 64 * 1024
 OUT_BLOCK: Final = 256 * 1024
 SALVAGE_BYTES: Final = 1024 * 1024
 GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZLIB_NO_MEMORY: Final = "Error -4 "
+"""Z_MEM_ERROR: ours to fail by, no damage."""
 LZMA_DICTIONARY_BYTES: Final = 64 * 1024 * 1024
+DICTIONARY_BYTES: Final = "archive.max_dictionary_bytes"
+WINDOW_BYTES: Final = "archive.max_window_bytes"
 
 
 class Broken(Exception):
@@ -89,6 +94,8 @@ class Inflate:
             try:
                 block = self._inflater.decompress(packed, size_bytes)
             except zlib.error as error:
+                if str(error).startswith(_ZLIB_NO_MEMORY):
+                    raise MemoryError(str(error)) from error
                 self._broken = str(error)
                 return self._salvage(before, packed)
             self._pending = self._inflater.unconsumed_tail
@@ -205,14 +212,15 @@ class Buffered:
 def zip_lzma(source: Source) -> Stream:
     """LZMA as ZIP has it (APPNOTE 5.8.8): two version bytes, the length of the properties, the properties.
 
-    Raises: Broken for properties that no encoder writes, or a dictionary past LZMA_DICTIONARY_BYTES.
+    Raises: Broken for properties that no encoder writes; LimitReached("archive.max_dictionary_bytes") for a
+    dictionary past LZMA_DICTIONARY_BYTES.
     """
     head = source.read(9)
     if len(head) < 9 or head[2:4] != b"\x05\x00" or head[4] >= 9 * 5 * 5:
         raise Broken("bad LZMA properties")
     dictionary_bytes = int.from_bytes(head[5:9], "little")
     if dictionary_bytes > LZMA_DICTIONARY_BYTES:
-        raise Broken("LZMA dictionary too large")
+        raise LimitReached(DICTIONARY_BYTES)
     rest, lc = divmod(head[4], 9)
     pb, lp = divmod(rest, 5)
     lzma1 = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary_bytes, 4096), "lc": lc, "lp": lp, "pb": pb}

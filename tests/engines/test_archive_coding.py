@@ -151,7 +151,7 @@ def test_a_zstd_window_past_eight_megabytes_is_refused() -> None:
         return packer.compress(TEXT) + packer.flush()
 
     assert members(unpack(Sample(packed(23), coding="zstd")))[0].data == TEXT
-    assert found(unpack(Sample(packed(24), coding="zstd"))) == [(FindingKind.CORRUPT, "corrupt:coding")]
+    assert found(unpack(Sample(packed(24), coding="zstd"))) == [(FindingKind.LIMIT, "archive.max_window_bytes")]
 
 
 def test_a_zip_under_a_false_coding_is_opened_as_a_zip() -> None:

@@ -1,0 +1,80 @@
+"""Memory: data that asks for more than is given reaches a limit; running out of memory is no damage of the data."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from engines.archive.streams import LZMA_DICTIONARY_BYTES
+from icapd.scan.model import FindingKind, Sample
+from tests.engines.archive_probe import TEXT, found, members, unpack
+from tests.engines.zip_writing import STORED, closed, header_of
+
+STARVED = """
+import io
+import resource
+import sys
+from random import Random
+
+import brotli
+import zstandard
+
+from engines.archive.replayed import Brotli, ZstdFrame
+
+def drain(stream):
+    size_bytes = 0
+    while block := stream.read(1 << 16):
+        size_bytes += len(block)
+    return size_bytes
+
+text = Random(7).randbytes(100_000) * 180
+parameters = zstandard.ZstdCompressionParameters(window_log=23, write_content_size=False)
+packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+opener, body = {
+    "br": lambda: (Brotli, brotli.compress(text, quality=1, lgwin=24)),
+    "zstd": lambda: (ZstdFrame, packer.compress(text) + packer.flush()),
+}[sys.argv[1]]()
+del packer
+assert drain(opener(io.BytesIO(body))) == len(text)
+del text
+with open("/proc/self/status") as status:
+    used = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2_000_000, resource.RLIM_INFINITY))
+try:
+    drain(opener(io.BytesIO(body)))
+except MemoryError as error:
+    print(type(error.__context__).__module__, "MemoryError")
+"""
+
+
+@pytest.mark.parametrize(("coding", "library"), [("br", "brotli"), ("zstd", "zstandard.backend_c")])
+def test_running_out_of_memory_is_no_damage(coding: str, library: str) -> None:
+    # Freed blocks go back to the system at once, so that the second decoder cannot live on those of the first.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, coding], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{library} MemoryError\n", done.stdout + done.stderr
+
+
+def test_an_lzma_dictionary_at_the_limit_and_past_it() -> None:
+    packer = lzma.compress(TEXT, lzma.FORMAT_ALONE)
+    properties, packed = packer[:1], packer[13:]
+
+    def archive(dictionary_bytes: int) -> bytes:
+        data = b"\x09\x14\x05\x00" + properties + struct.pack("<I", dictionary_bytes) + packed
+        header = header_of(b"a.txt", TEXT, data, method=14)
+        after = header_of(b"b.txt", b"after", b"after", STORED)
+        first = header.local() + data
+        return closed(first + after.local() + b"after", header.entry(0), after.entry(len(first)))
+
+    items = unpack(Sample(archive(LZMA_DICTIONARY_BYTES)))
+    assert (found(items), [m.data for m in members(items)]) == ([], [TEXT, b"after"])
+    items = unpack(Sample(archive(LZMA_DICTIONARY_BYTES + 1)))
+    assert found(items) == [(FindingKind.LIMIT, "archive.max_dictionary_bytes")]
+    assert [m.data for m in members(items)] == [b"after"]
