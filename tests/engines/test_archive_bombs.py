@@ -92,9 +92,9 @@ def many_folders() -> bytes:
 BOMBS = {
     "flat": (flat_bomb, {"archive.max_ratio"}),
     "nested": (nested_bomb, {"archive.max_ratio"}),
-    "overlapping": (overlapping_bomb, {"archive.max_ratio", "corrupt:zip-overlapping-members"}),
+    "overlapping": (overlapping_bomb, {"archive.max_ratio", "archive.overlap"}),
     "lying": (lying_bomb, {"archive.max_ratio"}),
-    "entries": (many_entries, {"corrupt:zip-overlapping-members"}),
+    "entries": (many_entries, {"archive.overlap"}),
     "folders": (many_folders, {"archive.max_members"}),
     "gzip": (lambda: gzip.compress(bytes(48 * MiB)), {"archive.max_ratio"}),
     "gzip in gzip": (lambda: gzip.compress(gzip.compress(bytes(48 * MiB))), {"archive.max_ratio"}),

@@ -1,0 +1,167 @@
+"""ZIPs that say different things to different readers: every member that any reader would see is yielded."""
+
+from __future__ import annotations
+
+import time
+
+from engines.archive import zip_directory
+from engines.archive.zip_directory import MAX_END_RECORDS
+from icapd.scan.model import Finding, FindingKind, Sample
+from tests.engines.archive_probe import TEXT, found, members, unpack
+from tests.engines.samples import GIF, zip_of
+from tests.engines.zip_writing import (
+    DEFLATED,
+    ENCRYPTED,
+    STORED,
+    STREAMED,
+    Header,
+    closed,
+    deflated,
+    end_record,
+    header_of,
+)
+
+HIDDEN = b"what a scanner must see"
+PACKED = deflated(HIDDEN)
+OVERLAP = (FindingKind.LIMIT, "archive.overlap")
+DISAGREE = (FindingKind.CORRUPT, "corrupt:zip-headers-disagree")
+DIRECTORY = (FindingKind.CORRUPT, "corrupt:zip-directory")
+
+
+def contents(items: list[Sample | Finding]) -> list[bytes]:
+    return [bytes(member.data) for member in members(items)]
+
+
+def stored(name: bytes, data: bytes) -> Header:
+    return header_of(name, data, data, STORED)
+
+
+class TestOverlap:
+    def test_repeats_are_told_and_what_follows_is_seen(self) -> None:
+        shared, last = stored(b"shared", TEXT), stored(b"last", HIDDEN)
+        local = shared.local() + TEXT
+        archive = closed(
+            local + last.local() + HIDDEN, *[shared.entry(0) for _ in range(200)], last.entry(len(local))
+        )
+        items = unpack(Sample(archive))
+        assert contents(items) == [TEXT, HIDDEN]
+        assert found(items) == [OVERLAP] * 199
+
+    def test_members_that_lie_in_each_other_are_read_up_to_the_size_of_the_file(self) -> None:
+        inner = stored(b"inner", HIDDEN)
+        data = inner.local() + HIDDEN + TEXT * 20
+        outer = stored(b"outer", data)
+        at = len(outer.local())
+        local = outer.local() + data
+        items = unpack(Sample(closed(local, outer.entry(0), inner.entry(at))))
+        assert contents(items) == [data, HIDDEN]
+        assert found(items) == [OVERLAP]
+
+    def test_shared_bytes_past_the_size_of_the_file_are_not_read_again(self) -> None:
+        data = b"".join(stored(b"n%02d" % number, b"").local() for number in range(40)) + bytes(60_000)
+        outer = stored(b"outer", data)
+        inner_bytes = len(stored(b"n00", b"").local())
+        entries = [
+            Header(b"n%02d" % number, 50_000, 50_000, 0, STORED).entry(len(outer.local()) + number * inner_bytes)
+            for number in range(10)
+        ]
+        last = stored(b"last", HIDDEN)
+        local = outer.local() + data
+        archive = closed(local + last.local() + HIDDEN, outer.entry(0), *entries, last.entry(len(local)))
+        items = unpack(Sample(archive))
+        assert len(members(items)) <= 4
+        assert contents(items)[-1] == HIDDEN
+        assert found(items).count(OVERLAP) == 10
+
+    def test_members_side_by_side_do_not_overlap(self) -> None:
+        empty, text = stored(b"empty", b""), stored(b"text", TEXT)
+        items = unpack(
+            Sample(closed(empty.local() + text.local() + TEXT, text.entry(len(empty.local())), empty.entry(0)))
+        )
+        assert (contents(items), found(items)) == ([TEXT], [])
+
+
+class TestHeadersThatDisagree:
+    def test_a_folder_of_the_directory_is_a_file_from_the_front(self) -> None:
+        local = header_of(b"run.com", HIDDEN, PACKED)
+        items = unpack(Sample(closed(local.local() + PACKED, header_of(b"a/", b"", b"").entry(0))))
+        assert (contents(items), found(items)) == ([HIDDEN], [DISAGREE])
+
+    def test_a_folder_whose_data_has_no_size_in_front(self) -> None:
+        local = Header(b"a/", 0, 0, 0, DEFLATED, STREAMED)
+        items = unpack(Sample(closed(local.local() + PACKED, header_of(b"a/", b"", b"").entry(0))))
+        assert contents(items) == [HIDDEN]
+
+    def test_a_folder_with_an_empty_descriptor_holds_nothing(self) -> None:
+        local = Header(b"a/", 0, 0, 0, DEFLATED, STREAMED)
+        for descriptor in (b"PK\x07\x08" + bytes(12), bytes(12), b""):
+            items = unpack(Sample(closed(local.local() + descriptor, local.entry(0))))
+            assert items == []
+
+    def test_a_larger_size_in_the_local_header(self) -> None:
+        whole = TEXT + HIDDEN
+        entry = Header(b"a.txt", 5, 5, header_of(b"", TEXT[:5], b"").crc, STORED).entry(0)
+        items = unpack(Sample(closed(stored(b"a.txt", whole).local() + whole, entry)))
+        assert (contents(items), found(items)) == ([TEXT[:5], whole], [DISAGREE])
+
+    def test_another_name_is_told_and_the_data_is_read_once(self) -> None:
+        items = unpack(Sample(closed(stored(b"a.exe", TEXT).local() + TEXT, stored(b"a.txt", TEXT).entry(0))))
+        assert (contents(items), found(items)) == ([TEXT], [DISAGREE])
+
+    def test_sizes_that_follow_the_data_are_no_difference(self) -> None:
+        local = Header(b"a.txt", 0, 0, 0, DEFLATED, STREAMED)
+        items = unpack(Sample(closed(local.local() + PACKED, header_of(b"a.txt", HIDDEN, PACKED).entry(0))))
+        assert (contents(items), found(items)) == ([HIDDEN], [])
+
+
+class TestDirectory:
+    def test_a_second_directory_between_the_first_and_its_end_hides_nothing(self) -> None:
+        shown, hidden = stored(b"ok.txt", TEXT), header_of(b"run.com", HIDDEN, PACKED)
+        local = shown.local() + TEXT
+        second = len(local) + len(shown.entry(0))
+        second_end = second + len(hidden.local()) + len(PACKED)
+        shift = len(local) - second_end
+        body = local + shown.entry(-shift) + hidden.local() + PACKED + hidden.entry(second)
+        items = unpack(Sample(body + end_record(1, len(body) - len(local), second_end)))
+        assert contents(items) == [TEXT, HIDDEN]
+        assert found(items) == [DIRECTORY]
+
+    def test_members_behind_the_end_record_are_seen(self) -> None:
+        hidden = header_of(b"run.com", HIDDEN, PACKED)
+        items = unpack(Sample(zip_of({"a.txt": TEXT}) + hidden.local() + PACKED))
+        assert (contents(items), found(items)) == ([TEXT, HIDDEN], [])
+
+    def test_an_entry_that_reaches_past_the_directory_is_told(self) -> None:
+        text = stored(b"a.txt", TEXT)
+        entry = bytearray(text.entry(0))
+        entry[32] = 1  # a comment of one byte, which is the end record's first
+        items = unpack(Sample(closed(text.local() + TEXT, bytes(entry))))
+        assert (contents(items), found(items)) == ([TEXT], [DIRECTORY])
+
+    def test_end_records_at_the_limit_and_past_it(self) -> None:
+        archive = GIF + zip_of({"a.txt": TEXT})
+        false_end = end_record(1, 46, 0)
+        items = unpack(Sample(archive + false_end * (MAX_END_RECORDS - 1)))
+        assert (contents(items), found(items)) == ([TEXT], [])
+        items = unpack(Sample(archive + false_end * MAX_END_RECORDS))
+        assert (contents(items), found(items)) == ([TEXT], [(FindingKind.LIMIT, "archive.max_end_records")])
+
+    def test_thousands_of_members_full_of_end_records_take_little_time(self) -> None:
+        marks = b"PK\x05\x06" * 16_000
+        started = time.monotonic()
+        for _ in range(6000):
+            assert zip_directory.find_directory(marks).gave_up
+        assert time.monotonic() - started < 0.5
+
+
+class TestEncrypted:
+    def test_stored_data_without_a_checksum_is_encrypted_and_seen(self) -> None:
+        noise = bytes((number * 197 + 13) & 255 for number in range(500))
+        header = Header(b"a.exe", 500, 500, 0, STORED, ENCRYPTED | STREAMED)
+        items = unpack(Sample(closed(header.local() + noise, header.entry(0))))
+        assert (contents(items), found(items)) == ([noise], [(FindingKind.ENCRYPTED, "encrypted:zip")])
+
+    def test_data_that_meets_its_checksum_is_plain(self) -> None:
+        header = header_of(b"a.exe", TEXT, TEXT, STORED, ENCRYPTED | STREAMED)
+        items = unpack(Sample(closed(header.local() + TEXT, header.entry(0))))
+        assert (contents(items), found(items)) == ([TEXT], [])
