@@ -37,7 +37,8 @@ _CODING_LINE = re.compile(rb"(?<=[\t\x20-\xff]\r\n)content-encoding:")
 _CODING_BYTES_MAX = 256
 _CODINGS_MAX = 8
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_TYPE = re.compile(rb"(?<![!-~])content-type[^!-~]*+:((?:[^\r\n]|\r?\n[ \t])*+)")
+_TYPE = re.compile(rb"content-type[^!-~]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)")
+_VISIBLE = frozenset(range(0x21, 0x7F))
 _BLANKS_MAX = 64
 _CACHED_BYTES_MAX = 256
 
@@ -185,7 +186,9 @@ class HttpHead(HeaderLines):
 
         Spec: Fetch §2.2.2 splits a Content-Type at its commas, over all its lines. Broken lines count as well.
         """
-        values = _TYPE.findall(self._lower())
+        lowered = self._lower()
+        # Searched from its first letter on, which is several times faster than from the end of the line before.
+        values = [found[1] for found in _TYPE.finditer(lowered) if lowered[found.start() - 1] not in _VISIBLE]
         value = values[0] if len(values) == 1 else b",".join(values)
         return _cached_types(value) if len(value) <= _CACHED_BYTES_MAX else _types(value)
 

@@ -1,4 +1,4 @@
-"""Compares what a body was declared to be with what it is. Pure; a fact of one message, so never cached with content.
+"""Compares what a body was declared to be with what it is. Pure; facts of one message, so never cached with content.
 
 Only content that can do harm under a harmless name counts. What servers get wrong every day (scripts as text, JSON
 as HTML, anything as octet-stream, compressed logs as text) is none of it.
@@ -76,23 +76,40 @@ def _declared_class(media_type: str, extension: str) -> str:
     return _TYPE_CLASSES.get(media_type.partition("/")[0], "")
 
 
-def type_mismatch(declared_media_type: str, extension: str, identity: Identity) -> Finding | None:
+def type_mismatch(declared: str | tuple[str, ...], extension: str, identity: Identity) -> Finding | None:
     """A finding when dangerous content was declared as something harmless.
 
-    Args: `declared_media_type` is the Content-Type, parameters allowed; `extension` is the name's, without the dot.
+    Args: `declared` is the Content-Type, parameters allowed, or all of several, as nobody knows which one a receiver
+        takes; `extension` is the name's, without the dot.
     Returns: a finding of kind type-mismatch named as `executable-as-image`, or nothing.
     """
-    family = identity.family
-    if family not in _DANGEROUS or identity.media_type in _HARMLESS:
+    if identity.family not in _DANGEROUS or identity.media_type in _HARMLESS:
         return None
-    media_type = declared_media_type.partition(";")[0].strip().lower()
     extension = extension.lower()
+    for media_type in (declared,) if isinstance(declared, str) else declared or ("",):
+        disguise = _disguise(media_type.partition(";")[0].strip().lower(), extension, identity)
+        if disguise:
+            name = f"{identity.family}-as-{disguise}"
+            return Finding(FindingKind.TYPE_MISMATCH, name, "identify", Severity.MEDIUM)
+    return None
+
+
+def _disguise(media_type: str, extension: str, identity: Identity) -> str:
+    """The class of harmless content that dangerous content was declared as; empty when it was not."""
     declared = _declared_class(media_type, extension)
-    if not declared:
+    if declared != "text":
+        return declared
+    if identity.family == "script" or identity.media_type in _TEXTUAL:
+        return ""
+    # Servers send what they have no type for as text; the honest name mends that.
+    return "" if _HONEST_EXTENSIONS[identity.family].fullmatch(extension) else declared
+
+
+def partial_content(status: int, has_content_range: bool) -> Finding | None:
+    """A note that a response carries a part of something: what was found in it, or not, is not said of the whole.
+
+    Spec: RFC 9110 §15.3.7; a 206 of several ranges has its Content-Range in the parts.
+    """
+    if status != 206 and not has_content_range:
         return None
-    if declared == "text" and (family == "script" or identity.media_type in _TEXTUAL):
-        return None
-    if declared == "text" and _HONEST_EXTENSIONS[family].fullmatch(extension):
-        # Servers send what they have no type for as text; the honest name mends that.
-        return None
-    return Finding(FindingKind.TYPE_MISMATCH, f"{family}-as-{declared}", "identify", Severity.MEDIUM)
+    return Finding(FindingKind.INFO, "partial-content", "icapd", Severity.INFO)

@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 
 from engines.identify.identifier import ContentIdentifier
-from icapd.scan.mismatch import type_mismatch
-from icapd.scan.model import Finding, FindingKind, Sample, Severity
+from icapd.scan.merge import with_findings
+from icapd.scan.mismatch import partial_content, type_mismatch
+from icapd.scan.model import Finding, FindingKind, Sample, ScanReport, Severity, Verdict
 from tests.engines import samples as s
 
 IDENTIFIER = ContentIdentifier(None)
 
 
-def compare(data: bytes, media_type: str, extension: str = "") -> Finding | None:
+def compare(data: bytes, media_type: str | tuple[str, ...], extension: str = "") -> Finding | None:
     return type_mismatch(media_type, extension, IDENTIFIER.identify(Sample(data)))
 
 
@@ -107,3 +108,38 @@ ORDINARY = [
 @pytest.mark.parametrize(("data", "media_type", "extension"), ORDINARY)
 def test_ordinary_traffic_raises_no_alarm(data: bytes, media_type: str, extension: str) -> None:
     assert compare(data, media_type, extension) is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        (("application/zip", "image/png"), "archive-as-image"),
+        (("image/png", "application/zip"), "archive-as-image"),
+        (("text/plain", "application/pdf"), "archive-as-pdf"),
+        (("application/octet-stream", "application/zip"), None),
+        (("image/png",), "archive-as-image"),
+    ],
+)
+def test_each_of_several_declared_types_counts(declared: tuple[str, ...], name: str | None) -> None:
+    found = compare(s.ZIP, declared, "zip")
+    assert (found.name if found else None) == name
+
+
+def test_no_declared_type_leaves_the_name() -> None:
+    named = compare(s.pe(), (), "jpg")
+    assert named is not None
+    assert named == compare(s.pe(), "", "jpg")
+    assert compare(s.pe(), (), "exe") is None
+
+
+@pytest.mark.parametrize(("status", "ranged"), [(206, False), (206, True), (200, True), (0, True)])
+def test_a_fragment_is_noted(status: int, ranged: bool) -> None:
+    note = partial_content(status, ranged)
+    assert note == Finding(FindingKind.INFO, "partial-content", "icapd", Severity.INFO)
+    report = with_findings(ScanReport(Verdict.CLEAN), [note])
+    assert (report.verdict, report.findings) == (Verdict.CLEAN, (note,))
+
+
+@pytest.mark.parametrize("status", [0, 200, 204, 205, 207, 304])
+def test_a_whole_is_not_noted(status: int) -> None:
+    assert partial_content(status, False) is None
