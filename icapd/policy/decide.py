@@ -25,10 +25,11 @@ OUTCOMES: tuple[tuple[Verdict, FindingKind | None], ...] = (
     *((Verdict.ERROR, kind) for kind in sorted(ERROR_KINDS)),
     (Verdict.NOT_SCANNED, None),
 )
-"""What a policy must answer without looking at anything else."""
+"""What a policy must answer without looking at anything else: a verdict, by findings of one kind."""
 
 UNCOVERED = Decision(Action.BLOCK, "uncovered", "No rule of the policy answers this outcome.")
-"""For a report outside OUTCOMES (an UNSCANNABLE that names no kind) under a policy without a last rule for all."""
+"""For a report outside OUTCOMES (an UNSCANNABLE that names no kind, or two kinds that no one rule lets pass together)
+under a policy without a last rule for all."""
 
 _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 
@@ -45,7 +46,7 @@ class Policy:
         self.name = name
         self.digest = digest
         self._rules = tuple(rules)
-        self._by_verdict = {verdict: tuple(_reachable(rules, verdict)) for verdict in Verdict}
+        self._by_verdict = {verdict: _course(rules, verdict) for verdict in Verdict}
 
     def early(self, facts: Facts) -> Decision | None:
         """What is certain before the body was judged, else None.
@@ -63,10 +64,11 @@ class Policy:
     def decide(self, facts: Facts) -> Decision:
         """The answer. A body without a report is one that was not scanned."""
         report = facts.report or _NOT_SCANNED
-        for rule in self._by_verdict[report.verdict]:
-            if rule.is_certain or rule.holds(facts, report):
+        rules, otherwise = self._by_verdict[report.verdict]
+        for rule in rules:
+            if rule.holds(facts, report):
                 return rule.decision
-        return UNCOVERED
+        return otherwise
 
 
 def compile_policy(name: str, own: Sequence[Rule], shipped: Sequence[Rule] = ()) -> Policy:
@@ -96,13 +98,18 @@ def _located(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterabl
         yield f"{name}.toml: policy[{index}]", rule
 
 
-def _reachable(rules: Iterable[CompiledRule], verdict: Verdict) -> Iterable[CompiledRule]:
-    """The rules that may decide a report of this verdict: most policies have one or two, asked about each body."""
+def _course(rules: Iterable[CompiledRule], verdict: Verdict) -> tuple[tuple[CompiledRule, ...], Decision]:
+    """The rules to be asked about a report of this verdict, and the decision when none of them holds.
+
+    Most policies have none to ask about a clean body, and bodies are mostly clean.
+    """
+    asked: list[CompiledRule] = []
     for rule in rules:
-        if rule.verdicts is None or verdict in rule.verdicts:
-            yield rule
-            if rule.is_certain:
-                return
+        if rule.answers(verdict, None):
+            return tuple(asked), rule.decision
+        if rule.may_hold(verdict):
+            asked.append(rule)
+    return tuple(asked), UNCOVERED
 
 
 def _double_names(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[Problem]:

@@ -33,7 +33,8 @@ class Facts(msgspec.Struct):
     Everything but `report` comes from the client and is complete once the encapsulated heads are in: None is what the
     client did not say, and will not say later. `media_type` and `size_bytes` are claims about the body (Content-Type
     and Content-Length); the truth about both is in `report`. `host` has no port, `media_type` may have parameters,
-    `extension` has no dot.
+    `extension` has no dot. `media_types` are all that were declared, without parameters, where a message declares
+    several. `client` is as the gateway wrote it.
 
     State: the transaction sets `report` once, when the body has been judged or passed by.
     """
@@ -48,3 +49,4 @@ class Facts(msgspec.Struct):
     extension: str | None = None
     size_bytes: int | None = None
     report: ScanReport | None = None
+    media_types: tuple[str, ...] = ()

@@ -10,21 +10,24 @@ A claim about content may only make the answer stricter. A block rule therefore 
 for what is real: a browser acts on the declared type whatever the bytes are. A rule that lets the body pass (allow,
 monitor) holds for what is real only, so that a wrong Content-Type or Content-Length opens nothing, and never holds
 before the scan. This also makes an early answer final: no report can turn a YES or a NO into its contrary.
+
+The same care goes for what else is in a body, as its sender chooses that, too. A block rule holds for any finding it
+names and for any verdict that a finding would make by itself, though another finding ranks higher: an encrypted file
+beside a macro does not hide the macro. A rule that lets pass and names findings holds only when it names all that
+count.
 """
 
 from __future__ import annotations
 
 import difflib
 import enum
-import fnmatch
 import ipaddress
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError, Problem
+from icapd.policy.conditions import Content, Names, content_conditions, entries, fixed_conditions
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.scan.model import (
     ERROR_KINDS,
@@ -50,6 +53,8 @@ TEXT_CONDITIONS = (
 )
 METHODS = ("REQMOD", "RESPMOD")
 _JUDGEMENTS_FAILED = UNSCANNABLE_KINDS | ERROR_KINDS
+_NOTHING_COUNTS = frozenset({Verdict.CLEAN, Verdict.NOT_SCANNED})
+"""Verdicts that hide no other: nothing was found, or the operator allowed exactly these bytes."""
 
 
 class Match(enum.Enum):
@@ -58,63 +63,6 @@ class Match(enum.Enum):
     YES = enum.auto()
     NO = enum.auto()
     NOT_YET_KNOWN = enum.auto()
-
-
-class Content(Protocol):
-    """A condition on the body: what the heads claim of it, what the report knows of it."""
-
-    def claimed(self, facts: Facts) -> bool: ...
-
-    def real(self, report: ScanReport) -> bool: ...
-
-
-class Names:
-    """A set of names, any case; * and ? are wildcards."""
-
-    __slots__ = ("_exact", "_patterns")
-
-    def __init__(self, names: Iterable[str]) -> None:
-        wild = [name for name in names if "*" in name or "?" in name]
-        self._exact = frozenset(name.lower() for name in names if name not in wild)
-        # fnmatch's own translation is linear where a naive ".*" would backtrack: names come from peers.
-        self._patterns = tuple(re.compile(fnmatch.translate(name.lower().replace("[", "[[]"))) for name in wild)
-
-    def __contains__(self, name: str) -> bool:
-        name = name.lower()
-        return name in self._exact or any(pattern.match(name) for pattern in self._patterns)
-
-
-class MediaTypes:
-    """Content condition: the media type, parameters left away."""
-
-    __slots__ = ("_names",)
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = Names(names)
-
-    def claimed(self, facts: Facts) -> bool:
-        declared = facts.media_type
-        return declared is not None and declared.partition(";")[0].strip() in self._names
-
-    def real(self, report: ScanReport) -> bool:
-        # Nobody looked, or nobody recognised it: then no type is the real one, application/octet-stream neither.
-        return report.identity.family != "unknown" and report.identity.media_type in self._names
-
-
-class SizeRange:
-    """Content condition: larger than one bound, smaller than the other."""
-
-    __slots__ = ("_over_bytes", "_under_bytes")
-
-    def __init__(self, over_bytes: int | None, under_bytes: int | None) -> None:
-        self._over_bytes = -1 if over_bytes is None else over_bytes
-        self._under_bytes = float("inf") if under_bytes is None else under_bytes
-
-    def claimed(self, facts: Facts) -> bool:
-        return facts.size_bytes is not None and self._over_bytes < facts.size_bytes < self._under_bytes
-
-    def real(self, report: ScanReport) -> bool:
-        return self._over_bytes < report.size_bytes < self._under_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,28 +89,54 @@ class CompiledRule:
         return Match.NOT_YET_KNOWN
 
     def holds(self, facts: Facts, report: ScanReport) -> bool:
-        """Whether the rule holds for a report whose verdict is one of `verdicts`: the caller sorts by verdict."""
+        """Whether the rule holds for a report."""
         for condition in self.fixed:
             if not condition(facts):
                 return False
-        if self.findings is not None and not any(_is_named(finding, self.findings) for finding in report.findings):
+        if not (self._means_verdict(report) and self._means_findings(report)):
             return False
         believes = self.decision.action is Action.BLOCK
         return all(content.real(report) or (believes and content.claimed(facts)) for content in self.content)
 
-    @property
-    def is_certain(self) -> bool:
-        """Holds for every report with one of its verdicts."""
-        return not self.fixed and self.findings is None and not self.content
+    def may_hold(self, verdict: Verdict) -> bool:
+        """Whether any report of this verdict could meet the rule."""
+        if self.verdicts is None or verdict in self.verdicts:
+            return True
+        return self.decision.action is Action.BLOCK and verdict not in _NOTHING_COUNTS
 
     def answers(self, verdict: Verdict, kind: FindingKind | None) -> bool:
-        """Whether no report of this verdict, with a finding of this kind, gets past this rule."""
+        """Whether no report of this verdict gets past this rule, as long as what counts in it is of this kind.
+
+        None: whatever its findings are, or without any.
+        """
         return (
             (self.verdicts is None or verdict in self.verdicts)
             and (self.findings is None or (kind is not None and kind in self.findings))
             and not self.fixed
             and not self.content
         )
+
+    def _means_verdict(self, report: ScanReport) -> bool:
+        if self.verdicts is None or report.verdict in self.verdicts:
+            return True
+        return self.may_hold(report.verdict) and any(
+            finding.verdict in self.verdicts and finding.verdict is not Verdict.CLEAN for finding in report.findings
+        )
+
+    def _means_findings(self, report: ScanReport) -> bool:
+        names = self.findings
+        if names is None:
+            return True
+        if not any(_is_named(finding, names) for finding in report.findings):
+            return False
+        return self.decision.action is Action.BLOCK or all(
+            _is_named(finding, names) for finding in report.findings if self._is_concerned(finding)
+        )
+
+    def _is_concerned(self, finding: Finding) -> bool:
+        """Whether a finding counts, and for the verdict that the rule asks for, where it asks for one."""
+        verdict = finding.verdict
+        return verdict is not Verdict.CLEAN and (self.verdicts is None or verdict in self.verdicts)
 
 
 def compile_rule(rule: Rule, where: str) -> CompiledRule:
@@ -174,14 +148,14 @@ def compile_rule(rule: Rule, where: str) -> CompiledRule:
     problems = [*_empty_conditions(when, where), *_wrong_conditions(when, where)]
     if problems:
         raise ConfigurationError(problems)
-    verdicts = frozenset(Verdict(name.upper()) for name in _entries(when.verdict))
-    findings = _entries(when.finding)
+    verdicts = frozenset(Verdict(name.upper()) for name in entries(when.verdict))
+    findings = entries(when.finding)
     return CompiledRule(
         decision=Decision(Action(rule.action), rule.name, rule.reason, rule.page),
         verdicts=verdicts or None,
         findings=Names(findings) if findings else None,
-        fixed=tuple(_fixed(when)),
-        content=tuple(_content(when)),
+        fixed=tuple(fixed_conditions(when, Action(rule.action) is Action.BLOCK)),
+        content=tuple(content_conditions(when)),
     )
 
 
@@ -195,73 +169,10 @@ def _is_named(finding: Finding, names: Names) -> bool:
     return finding.kind in names or finding.name in names
 
 
-def _entries(condition: str | list[str] | None) -> list[str]:
-    if condition is None:
-        return []
-    return [condition] if isinstance(condition, str) else condition
-
-
-def _fixed(when: When) -> Iterable[Callable[[Facts], bool]]:
-    if names := _entries(when.method):
-        methods = frozenset(name.upper() for name in names)
-        yield lambda facts: facts.method in methods
-    if names := _entries(when.service):
-        services = frozenset(names)
-        yield lambda facts: facts.service in services
-    if names := _entries(when.http_method):
-        http_methods = frozenset(name.upper() for name in names)
-        yield lambda facts: facts.http_method is not None and facts.http_method.upper() in http_methods
-    if names := _entries(when.extension):
-        extensions = Names(names)
-        yield lambda facts: facts.extension is not None and facts.extension in extensions
-    if names := _entries(when.user):
-        users = Names(names)
-        yield lambda facts: facts.user is not None and facts.user in users
-    if names := _entries(when.host):
-        yield _host_condition(names)
-    if names := _entries(when.client):
-        yield _client_condition(names)
-
-
-def _content(when: When) -> Iterable[Content]:
-    if names := _entries(when.media_type):
-        yield MediaTypes(names)
-    if when.size_over_bytes is not None or when.size_under_bytes is not None:
-        yield SizeRange(when.size_over_bytes, when.size_under_bytes)
-
-
-def _host_condition(names: Sequence[str]) -> Callable[[Facts], bool]:
-    suffixes = tuple(name.lower().rstrip(".") for name in names if name.startswith("."))
-    hosts = Names([name.rstrip(".") for name in names if not name.startswith(".")])
-
-    def holds(facts: Facts) -> bool:
-        if facts.host is None:
-            return False
-        # "example.org." is the same host to a resolver, and would otherwise be a way around a block rule.
-        host = facts.host.lower().rstrip(".")
-        return host in hosts or ("." + host).endswith(suffixes)
-
-    return holds
-
-
-def _client_condition(names: Sequence[str]) -> Callable[[Facts], bool]:
-    networks = tuple(ipaddress.ip_network(name, strict=False) for name in names)
-
-    def holds(facts: Facts) -> bool:
-        try:
-            address = ipaddress.ip_address(facts.client or "")
-        except ValueError:
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in network for network in networks)
-
-    return holds
-
-
 def _empty_conditions(when: When, where: str) -> Iterable[Problem]:
     for key in TEXT_CONDITIONS:
         condition: str | list[str] | None = getattr(when, key)
-        if condition is not None and (not condition or not all(_entries(condition))):
+        if condition is not None and (not condition or not all(entries(condition))):
             yield Problem(f"{where}.when.{key}", "is empty and would never hold; leave the key out instead")
 
 
@@ -278,7 +189,7 @@ def _wrong_conditions(when: When, where: str) -> Iterable[Problem]:
         ("extension", lambda text: "wants the extension without a dot, as exe" if "." in text else ""),
     )
     for key, check in checks:
-        for text in filter(None, _entries(getattr(when, key))):
+        for text in filter(None, entries(getattr(when, key))):
             if wrong := check(text):
                 yield Problem(f"{where}.when.{key}", f'"{text}": {wrong}')
     over, under = when.size_over_bytes, when.size_under_bytes

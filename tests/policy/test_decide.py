@@ -109,7 +109,20 @@ def test_enumerated_outcomes_cover_and_the_unnamed_rest_is_blocked() -> None:
         )
     )
     assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE))) is UNCOVERED
+    both = (Finding(FindingKind.ENCRYPTED, "a", "archive"), Finding(FindingKind.LIMIT, "b", "archive"))
+    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE, both))) is UNCOVERED
     assert UNCOVERED.action is Action.BLOCK
+
+
+def test_a_decoy_does_not_lead_past_a_block_rule() -> None:
+    """An encrypted member makes UNSCANNABLE of what would be SUSPICIOUS."""
+    made = policy(
+        rule("suspicious", "block", verdict="SUSPICIOUS"), rule("rest", "monitor", verdict="UNSCANNABLE"), OTHERWISE
+    )
+    macro = Finding(FindingKind.SUSPICIOUS, "macro", "office")
+    decoy = Finding(FindingKind.ENCRYPTED, "encrypted:zip", "archive")
+    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE, (decoy, macro)))).rule == "suspicious"
+    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE, (decoy,)))).rule == "rest"
 
 
 def test_problems_of_all_rules_are_collected_with_their_places() -> None:
@@ -189,11 +202,7 @@ def test_decide_answers_every_report_like_the_plain_walk(
 ) -> None:
     made = drawn_policy(rules)
     facts.report = report
-    expected = next(
-        compiled.decision
-        for compiled in made._rules
-        if (compiled.verdicts is None or report.verdict in compiled.verdicts) and compiled.holds(facts, report)
-    )
+    expected = next(compiled.decision for compiled in made._rules if compiled.holds(facts, report))
     assert made.decide(facts) == expected
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError
+from icapd.policy.conditions import Names
 from icapd.policy.facts import Facts
-from icapd.policy.rules import CompiledRule, Match, Names, compile_rule
-from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Verdict
+from icapd.policy.rules import CompiledRule, Match, compile_rule
+from icapd.scan.merge import verdict_of
+from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
 
 PNG = Identity("image/png", "image")
 CLEAN = ScanReport(Verdict.CLEAN)
@@ -24,7 +26,7 @@ def test_a_rule_without_conditions_holds_at_once() -> None:
     rule = compiled()
     assert rule.early(Facts()) is Match.YES
     assert rule.holds(Facts(), CLEAN)
-    assert rule.is_certain
+    assert rule.answers(Verdict.CLEAN, None)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,12 @@ def test_a_rule_without_conditions_holds_at_once() -> None:
         ({"client": "192.0.2.0/24"}, Facts(client="192.0.2.255"), Facts(client="192.0.3.0")),
         ({"client": "192.0.2.7"}, Facts(client="::ffff:192.0.2.7"), Facts(client="192.0.2.70")),
         ({"client": "2001:db8::/32"}, Facts(client="2001:db8::1"), Facts(client="192.0.2.1")),
-        ({"client": "0.0.0.0/0"}, Facts(client="192.0.2.1"), Facts(client="no address")),
+        ({"client": "0.0.0.0/0"}, Facts(client="192.0.2.1"), Facts(client="::1")),
+        ({"client": "192.0.2.7"}, Facts(client="192.0.2.7, 198.51.100.1"), Facts(client="198.51.100.1,192.0.2.7")),
+        ({"client": "192.0.2.7"}, Facts(client="192.0.2.7:1344"), Facts(client="192.0.2.8:1344")),
+        ({"client": "192.0.2.7"}, Facts(client=" 192.0.2.7:0 ,x"), Facts(client="")),
+        ({"client": "2001:db8::1"}, Facts(client="[2001:db8::1]:1344"), Facts(client="[2001:db8::2]:1344")),
+        ({"client": "2001:db8::1"}, Facts(client="[2001:db8::1]"), Facts(client="2001:db8::1:1344")),
     ],
 )
 def test_conditions_on_the_heads_are_known_early(when: dict[str, Any], yes: Facts, no: Facts) -> None:
@@ -55,6 +62,16 @@ def test_conditions_on_the_heads_are_known_early(when: dict[str, Any], yes: Fact
         for facts in (no, Facts()):
             assert rule.early(facts) is Match.NO
             assert not rule.holds(facts, CLEAN)
+
+
+@pytest.mark.parametrize(
+    "client", ["no address", "192.0.2.7:x", "192.0.2.7 192.0.2.8", "192.0.2.256", ",192.0.2.7", "[]:1"]
+)
+def test_a_client_that_is_no_address_is_only_ever_blocked(client: str) -> None:
+    facts = Facts(client=client)
+    assert compiled("block", client="192.0.2.7").early(facts) is Match.YES
+    for action in ("allow", "monitor"):
+        assert compiled(action, client=["0.0.0.0/0", "::/0"]).early(facts) is Match.NO
 
 
 def test_all_conditions_must_hold() -> None:
@@ -80,6 +97,77 @@ def test_finding_is_a_kind_or_a_name(pattern: str) -> None:
     assert not rule.holds(Facts(), CLEAN)
 
 
+MALWARE = Finding(FindingKind.MALWARE, "Eicar", "yara")
+MACRO = Finding(FindingKind.SUSPICIOUS, "macro", "office", Severity.LOW)
+ENCRYPTED = Finding(FindingKind.ENCRYPTED, "encrypted:zip", "archive", Severity.MEDIUM)
+LIMIT = Finding(FindingKind.LIMIT, "archive.max_depth", "archive", Severity.MEDIUM)
+UNSUPPORTED = Finding(FindingKind.UNSUPPORTED, "unsupported:7z", "archive", Severity.MEDIUM)
+FORBIDDEN = Finding(FindingKind.FORBIDDEN, "list", "yara")
+FAILED = Finding(FindingKind.FAILED, "failed:yara", "yara")
+NOTE = Finding(FindingKind.UNSUPPORTED, "not-opened:pdf", "archive", Severity.INFO)
+LISTED = Finding(FindingKind.ALLOWED, "list", "hashes", certain=True)
+
+
+def report(*findings: Finding) -> ScanReport:
+    return ScanReport(verdict_of(findings), findings)
+
+
+@pytest.mark.parametrize(
+    ("when", "findings", "passes"),
+    [
+        ({"finding": "encrypted"}, [ENCRYPTED], True),
+        ({"finding": "encrypted"}, [ENCRYPTED, NOTE], True),
+        ({"finding": "encrypted"}, [ENCRYPTED, LISTED], True),
+        ({"finding": "encrypted"}, [ENCRYPTED, MALWARE], False),
+        ({"finding": "encrypted"}, [ENCRYPTED, MACRO], False),
+        ({"finding": "encrypted"}, [ENCRYPTED, LIMIT], False),
+        ({"finding": ["encrypted", "macro"]}, [ENCRYPTED, MACRO], True),
+        ({"finding": "*"}, [ENCRYPTED, MALWARE], True),
+        ({"finding": "not-opened:*"}, [NOTE], True),
+        ({"finding": "not-opened:*"}, [NOTE, MACRO], False),
+        ({"finding": "encrypted"}, [], False),
+        ({"finding": "unsupported", "verdict": "UNSCANNABLE"}, [UNSUPPORTED], True),
+        ({"finding": "unsupported", "verdict": "UNSCANNABLE"}, [UNSUPPORTED, LIMIT], False),
+        ({"finding": ["unsupported", "limit"], "verdict": "UNSCANNABLE"}, [UNSUPPORTED, LIMIT], True),
+        ({"finding": "unsupported", "verdict": "UNSCANNABLE"}, [UNSUPPORTED, MACRO], True),
+        ({"finding": "unsupported", "verdict": ["UNSCANNABLE", "SUSPICIOUS"]}, [UNSUPPORTED, MACRO], False),
+        ({"finding": "unsupported", "verdict": "UNSCANNABLE"}, [UNSUPPORTED, FAILED], False),
+        ({"finding": "not-opened:*", "verdict": "UNSCANNABLE"}, [NOTE, LIMIT], False),
+        ({"verdict": "SUSPICIOUS"}, [MACRO, ENCRYPTED], False),
+    ],
+)
+@pytest.mark.parametrize("action", ["allow", "monitor"])
+def test_a_permissive_rule_by_findings_names_all_that_count(
+    action: str, when: dict[str, Any], findings: list[Finding], passes: bool
+) -> None:
+    for ordered in (findings, findings[::-1]):
+        assert compiled(action, **when).holds(Facts(), report(*ordered)) is passes
+
+
+@pytest.mark.parametrize(
+    ("when", "findings", "blocks"),
+    [
+        ({"finding": "encrypted"}, [ENCRYPTED, MALWARE], True),
+        ({"finding": "macro"}, [ENCRYPTED, MACRO], True),
+        ({"verdict": "SUSPICIOUS"}, [MACRO], True),
+        ({"verdict": "SUSPICIOUS"}, [MACRO, ENCRYPTED], True),
+        ({"verdict": "SUSPICIOUS"}, [MACRO, FAILED], True),
+        ({"verdict": "SUSPICIOUS"}, [ENCRYPTED], False),
+        ({"verdict": "SUSPICIOUS", "finding": "macro"}, [MACRO, ENCRYPTED], True),
+        ({"verdict": "SUSPICIOUS", "finding": "limit"}, [MACRO, ENCRYPTED], False),
+        ({"verdict": "FORBIDDEN"}, [FORBIDDEN, ENCRYPTED, FAILED], True),
+        ({"verdict": "UNSCANNABLE"}, [MACRO], False),
+        ({"verdict": "CLEAN"}, [NOTE, ENCRYPTED], False),
+        ({"verdict": "MALICIOUS"}, [MALWARE, LISTED], False),
+    ],
+)
+def test_a_block_rule_sees_what_another_finding_outranks(
+    when: dict[str, Any], findings: list[Finding], blocks: bool
+) -> None:
+    for ordered in (findings, findings[::-1]):
+        assert compiled("block", **when).holds(Facts(), report(*ordered)) is blocks
+
+
 def test_a_bracket_is_a_plain_character() -> None:
     assert "win.[a]1" in Names(["win.[a]*"])
     assert "win.a1" not in Names(["win.[a]*"])
@@ -99,6 +187,14 @@ def test_a_block_rule_believes_the_declared_type_and_the_real_one() -> None:
     )
     assert rule.holds(Facts(media_type="text/html"), ScanReport(Verdict.CLEAN, identity=PNG))
     assert not rule.holds(Facts(media_type="text/html"), CLEAN)
+
+
+def test_a_block_rule_believes_each_of_several_declared_types() -> None:
+    for types in (("image/png", "text/html"), ("text/html", "image/png")):
+        facts = Facts(media_type=types[0], media_types=types)
+        assert compiled("block", media_type="image/*").early(facts) is Match.YES
+        assert compiled("block", media_type="audio/*").early(facts) is Match.NOT_YET_KNOWN
+        assert not compiled("allow", media_type="image/*").holds(facts, CLEAN)
 
 
 @pytest.mark.parametrize("action", ["allow", "monitor"])

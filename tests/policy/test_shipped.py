@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from icapd.config.policies import SHIPPED_POLICIES, shipped_rules
 from icapd.config.schema import Rule
 from icapd.policy.decide import OUTCOMES, compile_policy
 from icapd.policy.facts import Action, Facts
+from icapd.scan.merge import verdict_of
 from icapd.scan.model import Finding, FindingKind, ScanReport, Severity, Verdict
 
 ALLOW, BLOCK, MONITOR = Action.ALLOW, Action.BLOCK, Action.MONITOR
@@ -57,7 +60,37 @@ def test_shipped_policies_answer_as_the_table_says(
 def test_a_forbidden_part_is_blocked_beside_whatever_else(name: str, verdict: Verdict) -> None:
     made = compile_policy(name, [], shipped_rules(name))
     found = report(verdict, FindingKind.ENCRYPTED, FindingKind.FAILED, FindingKind.FORBIDDEN)
-    assert made.decide(Facts(report=found)).action is BLOCK
+    assert made.decide(Facts(report=found)).rule == "forbidden"
+
+
+@pytest.mark.parametrize(("name", "action"), [("strict", BLOCK), ("balanced", MONITOR), ("open", MONITOR)])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (FindingKind.ENCRYPTED, FindingKind.CORRUPT),
+        (FindingKind.ENCRYPTED, FindingKind.SUSPICIOUS),
+        (FindingKind.ENCRYPTED, FindingKind.CORRUPT, FindingKind.TYPE_MISMATCH),
+    ],
+)
+def test_findings_that_a_policy_passes_one_by_one_pass_together(
+    name: str, action: Action, kinds: tuple[FindingKind, ...]
+) -> None:
+    made = compile_policy(name, [], shipped_rules(name))
+    assert made.decide(Facts(report=report(Verdict.UNSCANNABLE, *kinds))).action is action
+
+
+@pytest.mark.parametrize("name", SHIPPED_POLICIES)
+def test_shipped_policies_answer_several_findings_as_the_strictest_answer_to_one(name: str) -> None:
+    made = compile_policy(name, [], shipped_rules(name))
+    order = [ALLOW, MONITOR, BLOCK]
+    kinds = [kind for kind in FindingKind if kind is not FindingKind.ALLOWED]
+
+    def action(*both: FindingKind) -> int:
+        findings = tuple(Finding(kind, "name", "engine") for kind in both)
+        return order.index(made.decide(Facts(report=ScanReport(verdict_of(findings), findings))).action)
+
+    for one, other in itertools.combinations_with_replacement(kinds, 2):
+        assert action(one, other) == max(action(one), action(other)), (one, other)
 
 
 def test_an_encrypted_bomb_is_a_bomb() -> None:
