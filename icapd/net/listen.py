@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from icapd.net.protocol import IcapProtocol
 from icapd.observe.log import EventName
@@ -56,7 +57,11 @@ class IcapFactory(Factory):
         """Ends the phases that are past their time."""
         now = self._gateway.now()
         for protocol in [protocol for protocol in self.connections if protocol.deadline <= now]:
-            protocol.timed_out()
+            try:
+                protocol.timed_out()
+            except Exception:  # the border: an error of ours ends this connection, not the sweep of all others
+                self._gateway.internal_error(Failure())
+                protocol.transport.abortConnection()
 
     def drain(self) -> None:
         """Idle connections end now, busy ones after their answer."""

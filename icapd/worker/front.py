@@ -16,6 +16,7 @@ from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from icapd.cache.flight import SingleFlight
 from icapd.cache.tiers import VerdictCache
@@ -114,12 +115,19 @@ class Front:
     # Towards the supervisor
 
     def _sweep(self) -> None:
-        self._factory.sweep()
-        self._gateway.tick()
+        """What raises in here must not make it the last one: nothing would time out any more."""
+        try:
+            self._factory.sweep()
+            self._gateway.tick()
+            self._tell_readiness()
+        except Exception:  # the border
+            self._gateway.internal_error(Failure())
+
+    def _tell_readiness(self) -> None:
         is_ready = self._pool.is_ready and not self._gateway.is_draining
         if is_ready is not self._is_ready:
-            self._is_ready = is_ready
             self._control.send([encode(Ready(is_ready))])
+            self._is_ready = is_ready
 
     def _on_packet(self, packet: bytes, descriptors: list[int]) -> None:
         for descriptor in descriptors:

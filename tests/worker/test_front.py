@@ -1,0 +1,69 @@
+"""What a front does by the clock, without its processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.task import Clock, LoopingCall
+from twisted.python.failure import Failure
+
+from icapd.worker.front import Front
+
+
+class Sweeps:
+    """The parts of a front that a sweep touches; each fails in turn."""
+
+    is_draining = False
+    is_ready = True
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.errors: list[str] = []
+        self.broken = ""
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.broken:
+            raise RuntimeError(name)
+
+    def sweep(self) -> None:
+        self._call("sweep")
+
+    def tick(self) -> None:
+        self._call("tick")
+
+    def send(self, packets: list[bytes]) -> None:
+        self._call("send")
+
+    def internal_error(self, failure: Failure) -> None:
+        self.errors.append(failure.getErrorMessage())
+
+
+def test_a_sweep_that_fails_is_not_the_last() -> None:
+    parts = Sweeps()
+    front = Front.__new__(Front)
+    vars(front).update(_factory=parts, _gateway=parts, _pool=parts, _control=parts, _is_ready=False)
+    clock = Clock()
+    looping = LoopingCall(front._sweep)
+    looping.clock = cast(Any, clock)
+    looping.start(1.0, now=False)
+    for parts.broken in ("sweep", "tick", "send"):
+        clock.advance(1.0)
+    parts.broken = ""
+    clock.advance(1.0)
+    assert parts.errors == ["sweep", "tick", "send"]
+    assert parts.calls == ["sweep", "sweep", "tick", "sweep", "tick", "send", "sweep", "tick", "send"]
+    assert looping.running
+    looping.stop()
+
+
+def test_readiness_is_told_when_it_changes() -> None:
+    parts = Sweeps()
+    front = Front.__new__(Front)
+    pool = SimpleNamespace(is_ready=False)
+    vars(front).update(_factory=parts, _gateway=parts, _pool=pool, _control=parts, _is_ready=False)
+    for is_ready, told in ((False, 0), (True, 1), (True, 1), (False, 2)):
+        pool.is_ready = is_ready
+        front._sweep()
+        assert parts.calls.count("send") == told
