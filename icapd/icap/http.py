@@ -32,6 +32,7 @@ MALFORMED: Final = "malformed"
 """Stands for Content-Encoding lines of which nobody can say what a receiver makes of them. No decoder has this name,
 so the body is reported as unsupported."""
 
+_CODING_NAME = b"content-encoding"
 _CODING = re.compile(rb"content-encoding[^!-~]*+:")
 _CODING_LINE = re.compile(rb"(?<=[\t\x20-\xff]\r\n)content-encoding:")
 _CODING_BYTES_MAX = 256
@@ -151,12 +152,13 @@ def _is_ambiguous(lowered: bytes) -> bool:
 
     As with a space before the colon, after a bare CR or LF, as the folded end of another line, below the empty line.
     """
-    for coding in _CODING.finditer(lowered):
-        start = coding.start()
-        if _CODING_LINE.match(lowered, start) is None:
+    start = lowered.find(_CODING_NAME)
+    while start >= 0:
+        if _CODING_LINE.match(lowered, start) is None and _CODING.match(lowered, start) is not None:
             before = lowered[max(start - _BLANKS_MAX, 0) : start].rstrip(b" \t")
             if not before or before[-1] < 0x20 or before[-1] == 0x7F:
                 return True
+        start = lowered.find(_CODING_NAME, start + len(_CODING_NAME))
     return False
 
 
@@ -199,11 +201,11 @@ class HttpHead(HeaderLines):
         MALFORMED when it is no list of tokens, too long, or when receivers may differ on whether it is declared.
         """
         lowered = self._lower()
-        if b"content-encoding" not in lowered:
+        if _CODING_NAME not in lowered:
             return ""
         if _is_ambiguous(lowered):
             return MALFORMED
-        value = self.joined(b"content-encoding") or b""
+        value = self.joined(_CODING_NAME) or b""
         return _codings(value) if len(value) <= _CODING_BYTES_MAX else MALFORMED
 
     @property
