@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 from pydantic import ValidationError
 
+from icapd import __version__
 from icapd.errors import ConfigurationError, Problem
 from icapd.scan.engine_api import Engine, EngineOptions, EngineSpec, Identifier, Unpacker
-from icapd.scan.ruleset import ruleset_id
+from icapd.scan.ruleset import Part, ruleset_id
 from icapd.scan.tree import EngineSet
 
 GROUP: Final = "icapd.engines"
@@ -97,7 +98,9 @@ def gather_snapshot(
         engines.append(EngineSnapshot(name, spec.version(), options.model_dump_json().encode(), material))
     if problems:
         raise ConfigurationError(problems)
-    parts = [(engine.name, engine.version, engine.options, engine.material) for engine in engines]
+    parts: list[Part] = [(engine.name, engine.version, engine.options, engine.material) for engine in engines]
+    # icapd judges as well: what it walks into, and what it makes of the reports.
+    parts.append(("icapd", __version__, b"", {}))
     return RulesetSnapshot(tuple(engines), ruleset_id(parts))
 
 

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "icapd.scan.engine_api",
         "icapd.scan.model",
     ),
-    "icapd.plugins": ("icapd.errors", "icapd.scan", "icapd.scan.engine_api"),
+    "icapd.plugins": ("icapd", "icapd.errors", "icapd.scan", "icapd.scan.engine_api"),
     "icapd.config": (
         "icapd",
         "icapd.errors",

@@ -145,6 +145,12 @@ def test_the_ruleset_follows_files_and_options(tmp_path: Path) -> None:
     assert snapshot(tmp_path, words=WordOptions(lists=["list"])).ruleset != first
 
 
+def test_the_ruleset_follows_icapd_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = snapshot(tmp_path, archive=ARCHIVE.options()).ruleset
+    monkeypatch.setattr("icapd.plugins.__version__", "0.0.0")
+    assert snapshot(tmp_path, archive=ARCHIVE.options()).ruleset != first
+
+
 def test_gathering_tells_every_problem(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         snapshot(tmp_path, words=WordOptions(lists=["one", "two"]), unheard=EngineOptions())

@@ -1,7 +1,7 @@
 """Names a set of engines, rules and options by a digest. Pure.
 
 The same configuration gives the same id in every process and on every node, in whatever order its parts come; any
-change of an engine's version, a rule file, a list or an option gives another. Caches and ISTag rest on that.
+change of a version, a rule file, a list or an option gives another. Caches and ISTag rest on that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from icapd.scan.engine_api import Material
 
 Part = tuple[str, str, bytes, Material]
-"""An engine's name, its version, its options as JSON, and what it read from outside."""
+"""The name of what judges (an engine, or icapd), its version, its options as JSON, and what it read from outside."""
 
 _ID_BYTES = 16
 _ISTAG_BYTES = 14
