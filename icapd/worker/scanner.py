@@ -12,12 +12,14 @@ import os
 import resource
 import signal
 import socket
+from collections import Counter
 from typing import NoReturn
 
 import msgspec
 
 from icapd.errors import DeadlineReached
-from icapd.scan.model import Buffer, EngineReport, Finding, Outcome, Sample
+from icapd.scan.merge import rank
+from icapd.scan.model import Buffer, EngineReport, Finding, FindingKind, Outcome, Sample
 from icapd.scan.tree import EngineSet, Examination, examine
 from icapd.worker.channel import receive
 from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_task, encode
@@ -25,6 +27,8 @@ from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_t
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _NAME_CHARACTERS_MAX = 200
+_CROWDED_CHARACTERS_MAX = 32
+"""Of a member's name in a report that would not fit otherwise."""
 _TRAIL_MAX = 16
 
 
@@ -78,14 +82,23 @@ def _serve_one(end: socket.socket, engines: EngineSet) -> bool:
         return False
     task, inline = decode_task(packet)
     examination = _examine(task, inline, descriptors, engines)
-    end.send(_packet(task.number, examination))
+    end.send(packet_of(task.number, examination))
     return True
 
 
-def _packet(number: int, examination: Examination) -> bytes:
-    """The answer; a failure when an engine's report does not go into a packet, or is no report at all."""
+def packet_of(number: int, examination: Examination) -> bytes:
+    """The answer; a failure when an engine's report is no report at all.
+
+    What does not go into a packet loses the ends of its members' names, then its least findings: a body cannot get
+    rid of a bad finding by many harmless ones.
+    """
     try:
-        packet = encode(ScanAnswer(number, _trimmed(examination)))
+        packet = encode(ScanAnswer(number, _trimmed(examination, _NAME_CHARACTERS_MAX)))
+        count = sum(len(report.findings) for report in examination.reports)
+        while len(packet) > PACKET_BYTES_MAX and count:
+            crowded = _trimmed(_worst(examination, count), _CROWDED_CHARACTERS_MAX)
+            packet = encode(ScanAnswer(number, crowded))
+            count //= 2
     except (TypeError, ValueError) as error:  # also UnicodeEncodeError: text that is no Unicode
         return encode(ScanAnswer(number, _failure(f"{type(error).__name__}: {error}"[:_NAME_CHARACTERS_MAX])))
     if len(packet) > PACKET_BYTES_MAX:
@@ -129,10 +142,31 @@ def _failure(reason: str) -> Examination:
     return Examination(reports=(EngineReport("scanner", Outcome.FAILED, reason=reason),))
 
 
-def _trimmed(examination: Examination) -> Examination:
+def _worst(examination: Examination, count: int) -> Examination:
+    """So many findings, all outcomes. The worst of each kind of each engine come first: policy asks for kinds."""
+    places = [(at, finding) for at, report in enumerate(examination.reports) for finding in report.findings]
+    worst_first = sorted(places, key=lambda place: (-rank(place[1]), -place[1].severity, not place[1].certain))
+    seen: Counter[tuple[int, FindingKind]] = Counter()
+    turns = []
+    for at, finding in worst_first:
+        turns.append((seen[at, finding.kind] > 0, at, finding))
+        seen[at, finding.kind] += 1
+    kept: list[list[Finding]] = [[] for _ in examination.reports]
+    for _, at, finding in sorted(turns, key=lambda turn: turn[0])[:count]:
+        kept[at].append(finding)
+    reports = tuple(
+        msgspec.structs.replace(report, findings=tuple(findings))
+        for report, findings in zip(examination.reports, kept, strict=True)
+    )
+    return msgspec.structs.replace(examination, reports=reports)
+
+
+def _trimmed(examination: Examination, name_characters: int) -> Examination:
     """Names of at most so many characters: they come from the body."""
     reports = tuple(
-        msgspec.structs.replace(report, findings=tuple(_short(finding) for finding in report.findings))
+        msgspec.structs.replace(
+            report, findings=tuple(_short(finding, name_characters) for finding in report.findings)
+        )
         for report in examination.reports
         if report.findings
     )
@@ -142,6 +176,6 @@ def _trimmed(examination: Examination) -> Examination:
     return msgspec.structs.replace(examination, reports=(*quiet, *reports))
 
 
-def _short(finding: Finding) -> Finding:
-    trail = tuple(name[:_NAME_CHARACTERS_MAX] for name in finding.trail[:_TRAIL_MAX])
+def _short(finding: Finding, name_characters: int) -> Finding:
+    trail = tuple(name[:name_characters] for name in finding.trail[:_TRAIL_MAX])
     return msgspec.structs.replace(finding, name=finding.name[:_NAME_CHARACTERS_MAX], trail=trail)

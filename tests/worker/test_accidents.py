@@ -85,7 +85,6 @@ def test_an_idle_scanner_that_is_killed_is_replaced(bench: ScannerBench) -> None
         ("wrong-name", "TypeError"),
         ("object", "TypeError"),
         ("surrogate", "UnicodeEncodeError"),
-        ("verbose", "too large"),
     ],
 )
 def test_an_engine_that_fails_costs_no_scanner(bench: ScannerBench, word: str, reason: str) -> None:
