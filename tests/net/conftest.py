@@ -63,7 +63,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, engines: dict[str, Any]) -> 
         "timeouts": {
             "head_s": 0.5,
             "body_idle_s": 0.5,
-            "body_total_s": 2.0,
+            "body_total_s": 3.0,
             "scan_s": 1.5,
             "scan_grace_s": 0.1,
             "idle_s": 0.5,
@@ -71,6 +71,12 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, engines: dict[str, Any]) -> 
             "drain_s": 0.5,
         },
         "limits": {"discard_bytes": 1 * MIB},
+        "service": [
+            {"path": "/respmod", "methods": ["RESPMOD"]},
+            {"path": "/avscan"},
+            {"path": "/open", "policy": "open"},
+            {"path": "/echo", "scan": False},
+        ],
         "policy": HOST_RULES,
     }
     with Icapd(tmp_path_factory.mktemp("hasty"), merged(engines, tables)) as running:
