@@ -102,11 +102,18 @@ def read_request(head: bytes) -> HttpRequest:
     if url is None or target.startswith(b"/") or target == b"*":
         path = target.partition(b"?")[0].partition(b"#")[0] if target != b"*" else b""
         authority = HeaderLines(head).value(b"host") or b""
-        return HttpRequest(_text(method), "", _host(authority), _text(path), _port(authority))
+        return HttpRequest(_text(method), "", _host(authority), _path(path), _port(authority))
     scheme, _, authority, path = url.groups()
     return HttpRequest(
-        _text(method), _text(scheme or b"").lower(), _host(authority), _text(path) or "/", _port(authority)
+        _text(method), _text(scheme or b"").lower(), _host(authority), _path(path) or "/", _port(authority)
     )
+
+
+def _path(raw: bytes) -> str:
+    """A path with its end, which has the file's name; what is too long loses its middle."""
+    if len(raw) > _TEXT_MAX:
+        raw = raw[: _TEXT_MAX // 2 - 3] + b"..." + raw[-_TEXT_MAX // 2 :]
+    return _text(raw)
 
 
 def _port(authority: bytes) -> str:

@@ -119,7 +119,8 @@ def test_bytes_that_are_no_utf8_are_shown_escaped() -> None:
 
 
 def test_texts_are_capped_but_a_long_user_part_hides_no_host() -> None:
-    assert len(request("/" + "a" * 5000).path) == 2048
+    assert request("/" + "a" * 2047).path == "/" + "a" * 2047
+    assert request("/" + "a" * 2048).path == "/" + "a" * 1020 + "..." + "a" * 1024
     assert len(request("http://" + "h" * 5000 + "/").host) == 2048
     assert request("http://" + "u" * 5000 + "@bad.example/").host == "bad.example"
     assert request("http://h/", method="M" * 64).method == "M" * 64
@@ -159,6 +160,13 @@ def test_texts_are_capped_but_a_long_user_part_hides_no_host() -> None:
 def test_file_names_and_extensions(path: str, name: str, extension: str) -> None:
     read = request(f"http://h{path}?x.pdf")
     assert (read.file_name, read.extension) == (name, extension)
+
+
+@pytest.mark.parametrize("target", ["/", "http://h/"])
+@pytest.mark.parametrize("length", [1000, 2040, 2048, 60_000])
+def test_a_long_path_hides_no_extension(target: str, length: int) -> None:
+    assert request(target + "a" * length + ".exe").extension == "exe"
+    assert request(target + "a" * length + "/setup.ex%65?x.txt").file_name == "setup.ex%65"
 
 
 @pytest.mark.parametrize(
