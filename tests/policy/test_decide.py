@@ -189,6 +189,7 @@ FACTS = st.builds(
     host=st.none() | HOSTS,
     media_type=st.none() | TYPES,
     size_bytes=st.none() | SIZES,
+    media_types=st.lists(TYPES, max_size=2).map(tuple),
 )
 
 
