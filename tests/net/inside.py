@@ -1,0 +1,136 @@
+"""A front's net layer in the test's own process: real parts, a clock to be moved, a wire that keeps what is sent."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from icapd.cache.flight import SingleFlight
+from icapd.cache.memcached import Reactor as CacheReactor
+from icapd.cache.tiers import VerdictCache
+from icapd.config.policies import compile_policies
+from icapd.config.schema import Settings
+from icapd.net.gateway import Gateway
+from icapd.net.listen import IcapFactory
+from icapd.net.protocol import IcapProtocol
+from icapd.net.services import Pages, ServiceTable
+from icapd.observe.log import EventLog
+from icapd.observe.metrics import Counters
+from icapd.policy.page import BlockPage
+from icapd.reactor import Reactor
+from icapd.scan.model import CacheKey
+from icapd.scan.pipeline import Pipeline
+from icapd.scan.spool import Body, Spool
+from icapd.scan.tree import Examination
+
+
+class Wire:
+    """A transport whose other end takes everything at once."""
+
+    connected = True
+    disconnecting = False
+    producer: object = None
+    dataBuffer = b""
+    _tempDataBuffer: tuple[bytes, ...] = ()
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.is_aborted = False
+        self.protocol: IcapProtocol | None = None
+        self.socket = SimpleNamespace(family=1, send=self._take)
+
+    def _take(self, data: bytes) -> int:
+        self.sent += data
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def loseConnection(self) -> None:
+        self._end()
+
+    def loseWriteConnection(self) -> None:
+        """The client may still send."""
+
+    def stopReading(self) -> None:
+        """Tests feed no faster than they want to."""
+
+    def startReading(self) -> None:
+        """The same."""
+
+    def abortConnection(self) -> None:
+        self.is_aborted = True
+        self._end()
+
+    def _end(self) -> None:
+        if self.connected and self.protocol is not None:
+            self.connected = False
+            self.protocol.connectionLost()
+
+
+class Scans:
+    """Takes scans, which tests end."""
+
+    def __init__(self) -> None:
+        self.running: list[Deferred[Examination]] = []
+
+    def submit(
+        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+    ) -> Deferred[Examination]:
+        self.running.append(Deferred())
+        return self.running[-1]
+
+
+class Inside:
+    """State: `clock`, which the gateway and the drips go by; `events`, the event log's lines."""
+
+    def __init__(self, **tables: Any) -> None:
+        settings = Settings(**tables)
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.scans = Scans()
+        self.spool = Spool(settings.spool)
+        self.counters = Counters()
+        self.events: list[bytes] = []
+        reactor = cast(Reactor, self.clock)
+        cache = VerdictCache(settings.cache, os.urandom(32), cast(CacheReactor, self.clock))
+        pipeline = Pipeline(cache, SingleFlight(), self.scans, self.counters, 25.0, 0.5, self.clock.seconds)
+        self.gateway = Gateway(
+            reactor,
+            settings,
+            ServiceTable(settings, compile_policies(settings), "ruleset", {}, b'"istag"'),
+            Pages({None: BlockPage("{{ verdict }}", "page")}, ""),
+            pipeline,
+            self.spool,
+            self.counters,
+            EventLog("debug", self.events.append, "test"),
+            None,
+            self.clock.seconds,
+        )
+        self.factory = IcapFactory(self.gateway, ["127.0.0.0/8"], 100)
+
+    def connect(self, data: bytes = b"") -> Wire:
+        """A client that has sent this."""
+        wire = Wire()
+        wire.protocol = self.factory.buildProtocol(cast(Any, IPv4Address("TCP", "127.0.0.1", 1)))
+        assert wire.protocol is not None
+        wire.protocol.transport = wire
+        wire.protocol.connectionMade()
+        if data:
+            wire.protocol.dataReceived(data)
+        return wire
+
+    @property
+    def internal_errors(self) -> int:
+        return len([line for line in self.events if b'"event":"internal-error"' in line])
