@@ -11,11 +11,9 @@ from engines.archive.collect import collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.replayed import Brotli, unzstd
 from engines.archive.streams import Broken, Deflate, Range, Source, Stream, gunzip
-from icapd.scan.model import Budget, Finding, Sample
+from icapd.scan.model import NO_CODING, Budget, Finding, Sample
 
 MAX_CODINGS: Final = 4
-_NO_CODING: Final = frozenset({"", "identity", "none", "binary", "utf-8"})
-"""What servers write there without having coded anything; receivers show the body as it is."""
 
 _DECODERS: Final[dict[str, Callable[[Source, int], Stream]]] = {
     "gzip": gunzip,
@@ -29,7 +27,7 @@ _DECODERS: Final[dict[str, Callable[[Source, int], Stream]]] = {
 def codings_of(declared: str) -> list[str]:
     """The codings in the order they were applied."""
     tokens = (token.strip().lower() for token in declared.split(","))
-    return [token for token in tokens if token not in _NO_CODING]
+    return [token for token in tokens if token not in NO_CODING]
 
 
 def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

@@ -137,6 +137,9 @@ class Identity(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+NO_CODING = frozenset({"", "identity", "none", "binary", "utf-8"})
+"""What servers write into Content-Encoding without having coded anything; receivers show the body as it is."""
+
 UNKNOWN_IDENTITY = Identity("application/octet-stream", "unknown")
 
 

@@ -7,6 +7,7 @@ but the clock.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +20,7 @@ import msgspec
 from icapd.errors import DeadlineReached, LimitReached
 from icapd.scan.engine_api import Engine, Identifier, Unpacker
 from icapd.scan.model import (
+    NO_CODING,
     UNKNOWN_IDENTITY,
     UNSCANNABLE_KINDS,
     Budget,
@@ -32,6 +34,9 @@ from icapd.scan.model import (
 )
 
 IDENTIFY: Final = "identify"
+CODING: Final = "coding"
+"""Who says that nobody undid a body's codings."""
+
 REASON_CHARACTERS: Final = 200
 FINDINGS_OF_ONE_NAME: Final = 8
 FINDINGS_OF_ONE_ENGINE: Final = 256
@@ -97,7 +102,8 @@ class Examination(msgspec.Struct, frozen=True):
 def examine(sample: Sample, engines: EngineSet, budget: Budget) -> Examination:
     """Walks over a body and everything inside it. Never raises for what engines do.
 
-    An exact allow-list hit on the body itself ends the walk; engines not asked by then are SKIPPED.
+    An exact allow-list hit on the body itself ends the walk; engines not asked by then are SKIPPED. One on a member
+    spares that member and what is inside it: no further engine is asked, and what others found in it is dropped.
     """
     return _Walk(engines, budget, sample).run()
 
@@ -134,8 +140,7 @@ class _Tally:
 
     def note(self, finding: Finding) -> None:
         """Keeps a finding; past the ceilings only one that is worse than a kept one, in its place."""
-        cannot_judge = finding.kind in UNSCANNABLE_KINDS and finding.severity > Severity.INFO
-        self.rise(Outcome.UNSCANNABLE if cannot_judge else Outcome.FOUND)
+        self.rise(Outcome.UNSCANNABLE if _is_unscannable(finding) else Outcome.FOUND)
         key = (finding.kind, finding.name)
         self._of_name[key] += 1
         if self._of_name[key] > FINDINGS_OF_ONE_NAME:
@@ -146,6 +151,11 @@ class _Tally:
         least = min(range(len(self.findings)), key=lambda at: self.findings[at].severity)
         if self.findings[least].severity < finding.severity:
             self.findings[least] = finding
+
+    def take(self, report: EngineReport) -> None:
+        for finding in report.findings:
+            self.note(finding)
+        self.rise(report.outcome, report.reason[:REASON_CHARACTERS])
 
     def report(self) -> EngineReport:
         return EngineReport(self.engine, self.outcome, tuple(self.findings), self.elapsed_s, self.reason)
@@ -180,10 +190,13 @@ class _Walk:
 
     def _visit(self, sample: Sample) -> None:
         self._identify(sample)
-        for engine in self._engines.engines:
-            self._ask(engine, sample)
+        if self._is_allowed(sample):
+            return
+        is_opened = False
         for unpacker in self._engines.unpackers:
-            self._open(unpacker, sample)
+            is_opened |= self._open(unpacker, sample)
+        if sample.size_bytes and not is_opened:
+            self._note_codings(sample)
 
     def _identify(self, sample: Sample) -> None:
         if self._engines.identifier is None:
@@ -199,37 +212,63 @@ class _Walk:
         if not sample.trail:
             self._identity = sample.identity
 
-    def _ask(self, engine: Engine, sample: Sample) -> None:
-        """Shows a sample to an engine within the engine's own share of the time."""
+    def _is_allowed(self, sample: Sample) -> bool:
+        """Shows a sample to the engines, up to the first that allows exactly this sample.
+
+        Raises: _Stop when it is the body itself.
+        """
+        answers: list[tuple[_Tally, EngineReport]] = []
+        is_allowed = False
+        for engine in self._engines.engines:
+            answer = self._ask(engine, sample)
+            if answer is None:
+                continue
+            report, is_allowed = answer
+            answers.append((self._tallies[engine.name], report))
+            if is_allowed:
+                break
+        for tally, report in answers:
+            with _Share(tally, self._budget):  # what a strange report raises is its engine's failure
+                tally.take(_spared(report) if is_allowed and sample.trail else report)
+        if is_allowed and not sample.trail:
+            raise _Stop
+        return is_allowed
+
+    def _ask(self, engine: Engine, sample: Sample) -> tuple[EngineReport, bool] | None:
+        """What an engine says within its own share of the time, and whether it allows exactly this sample."""
         tally = self._tallies[engine.name]
         if tally.has_run_out():
-            return
+            return None
         with _Share(tally, self._budget):
             self._budget.check_time()
             report = engine.scan(sample, self._budget)
-            for finding in report.findings:
-                self._note(tally, finding, sample)
-            tally.rise(report.outcome, report.reason[:REASON_CHARACTERS])
-        if any(_ends_the_walk(finding) for finding in tally.findings):
-            raise _Stop
+            findings = tuple(_placed(finding, sample) for finding in report.findings)
+            is_allowed = any(_is_exact(finding) and finding.trail == sample.trail for finding in findings)
+            return msgspec.structs.replace(report, findings=findings), is_allowed
+        return None
 
-    @staticmethod
-    def _note(tally: _Tally, finding: Finding, sample: Sample) -> None:
-        if finding.trail[: len(sample.trail)] != sample.trail:
-            finding = msgspec.structs.replace(finding, trail=sample.trail + finding.trail)
-        tally.note(finding)
+    def _note_codings(self, sample: Sample) -> None:
+        """A body in a coding that nobody undid was judged as other bytes than its receiver sees."""
+        tokens = (token.strip().lower() for token in sample.coding.split(","))
+        for token in [token for token in tokens if token not in NO_CODING][:1]:
+            tally = self._tallies.setdefault(CODING, _Tally(CODING, float("inf")))
+            name = f"unsupported:coding-{re.sub(r'[^a-z0-9.-]', '_', token)[:32]}"
+            tally.note(Finding(FindingKind.UNSUPPORTED, name, CODING, Severity.MEDIUM, sample.trail))
 
-    def _open(self, unpacker: Unpacker, sample: Sample) -> None:
-        """Visits what an unpacker finds inside a sample.
+    def _open(self, unpacker: Unpacker, sample: Sample) -> bool:
+        """Visits what an unpacker finds inside a sample; returns whether it found any, or said why it could not.
 
         Raises: DeadlineReached when there is something to open and no time; _Stop past the ratio of the whole tree.
         """
         budget = self._budget
         tally = self._tallies[unpacker.name]
+        is_opened = False
         for item in self._steps(unpacker, sample, tally):
             if isinstance(item, Finding):
-                self._note(tally, item, sample)
+                tally.note(_placed(item, sample))
+                is_opened |= _is_unscannable(item)
                 continue
+            is_opened = True
             budget.depth_left -= 1
             self._visit(item)
             budget.depth_left += 1
@@ -239,6 +278,7 @@ class _Walk:
                 tally.limit(reached.limit, ())
                 raise _Stop from reached
             budget.check_time()
+        return is_opened
 
     def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:
         """What an unpacker yields; its own time runs only while it works."""
@@ -297,5 +337,22 @@ class _Share:
         return True
 
 
-def _ends_the_walk(finding: Finding) -> bool:
-    return finding.kind is FindingKind.ALLOWED and finding.certain and not finding.trail
+def _placed(finding: Finding, sample: Sample) -> Finding:
+    """A finding with the whole trail, whatever the engine knew of it."""
+    if finding.trail[: len(sample.trail)] == sample.trail:
+        return finding
+    return msgspec.structs.replace(finding, trail=sample.trail + finding.trail)
+
+
+def _spared(report: EngineReport) -> EngineReport:
+    """What is left of a report on a member that an allow list names."""
+    allowed = tuple(finding for finding in report.findings if _is_exact(finding))
+    return EngineReport(report.engine, Outcome.FOUND if allowed else Outcome.NOTHING_FOUND, allowed)
+
+
+def _is_exact(finding: Finding) -> bool:
+    return finding.kind is FindingKind.ALLOWED and finding.certain
+
+
+def _is_unscannable(finding: Finding) -> bool:
+    return finding.kind in UNSCANNABLE_KINDS and finding.severity > Severity.INFO

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,90 +11,12 @@ from icapd.scan.model import (
     EngineReport,
     Finding,
     FindingKind,
-    Identity,
     Outcome,
     Sample,
     Severity,
 )
-from icapd.scan.tree import FINDINGS_OF_ONE_ENGINE, FINDINGS_OF_ONE_NAME, EngineSet, Examination, examine
-
-FAR = 60.0
-
-
-class ByFirstByte:
-    """Identifies a sample by its first byte."""
-
-    def identify(self, sample: Sample) -> Identity:
-        if sample.head(1) == b"!":
-            raise ValueError("no idea")
-        return Identity(f"test/{sample.head(1).decode()}", "data")
-
-
-@dataclass
-class Finder:
-    """Finds b"evil"; otherwise does as told."""
-
-    name: str = "finder"
-    act: Callable[[Sample, Budget], EngineReport | None] = lambda sample, budget: None
-    seen: list[tuple[str, ...]] = field(default_factory=list)
-
-    def scan(self, sample: Sample, budget: Budget) -> EngineReport:
-        self.seen.append(sample.trail)
-        report = self.act(sample, budget)
-        if report is not None:
-            return report
-        if b"evil" not in bytes(sample.data):
-            return EngineReport(self.name, Outcome.NOTHING_FOUND)
-        return EngineReport(self.name, Outcome.FOUND, (Finding(FindingKind.MALWARE, "Evil", self.name),))
-
-
-class Brackets:
-    """Opens b"[a,b,[c]]": members between brackets, named by the commas before their end."""
-
-    name = "brackets"
-
-    def __init__(self, ending: BaseException | Finding | None = None) -> None:
-        self.ending = ending
-
-    def opens(self, sample: Sample) -> bool:
-        return sample.head(1) == b"["
-
-    def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
-        inside, depth, start = bytes(sample.data)[1:-1] + b",", 0, 0
-        for at, byte in enumerate(inside):
-            depth += (byte == ord("[")) - (byte == ord("]"))
-            if byte == ord(",") and not depth:
-                budget.take_member()
-                member = inside[start:at]
-                budget.take_bytes(len(member))
-                start = at + 1
-                yield sample.member(member, f"m{inside[:at].count(b',')}")
-        if isinstance(self.ending, Finding):
-            yield self.ending
-        elif self.ending is not None:
-            raise self.ending
-
-
-def walk(
-    body: bytes, *engines: Finder, unpacker: Brackets | None = None, budget: Budget | None = None, **timeouts: float
-) -> dict[str, EngineReport]:
-    return reports(
-        examine(
-            Sample(body),
-            EngineSet(ByFirstByte(), engines, (unpacker or Brackets(),), timeouts),
-            budget or Budget(time.monotonic() + FAR),
-        )
-    )
-
-
-def reports(examination: Examination) -> dict[str, EngineReport]:
-    return {report.engine: report for report in examination.reports}
-
-
-def spend(budget: Budget) -> None:
-    """Works until the time of the budget is over, as an engine in the middle of a large sample would."""
-    while True:
-        budget.check_time()
+from icapd.scan.tree import FINDINGS_OF_ONE_ENGINE, FINDINGS_OF_ONE_NAME, EngineSet, examine
+from tests.scan.walking import FAR, Brackets, ByFirstByte, Finder, reports, spend, walk
 
 
 def test_every_engine_sees_every_member_depth_first() -> None:
@@ -329,27 +250,6 @@ def test_deadline_reached_inside_an_engine_is_never_an_error_of_ours() -> None:
         raise DeadlineReached
 
     assert walk(b"a", Finder(act=late))["finder"].outcome is Outcome.TIMED_OUT
-
-
-def test_an_exact_allow_entry_for_the_body_ends_the_walk() -> None:
-    allowed = Finding(FindingKind.ALLOWED, "ours", "list", certain=True)
-    first = Finder("list", lambda sample, _: EngineReport("list", Outcome.FOUND, (allowed,)))
-    second = Finder("second")
-    got = walk(b"[evil]", first, second)
-    assert (first.seen, second.seen) == ([()], [])
-    assert (got["second"].outcome, got["brackets"].outcome) == (Outcome.SKIPPED, Outcome.SKIPPED)
-
-
-def test_an_allow_entry_for_a_member_or_without_certainty_ends_nothing() -> None:
-    for wanted, certain in (("m0", True), ("", False)):
-
-        def allow(sample: Sample, budget: Budget, wanted: str = wanted, certain: bool = certain) -> EngineReport:
-            found = (Finding(FindingKind.ALLOWED, "ours", "list", certain=certain),) if sample.name == wanted else ()
-            return EngineReport("list", Outcome.FOUND, found)
-
-        second = Finder("second")
-        walk(b"[a,evil]", Finder("list", allow), second)
-        assert len(second.seen) == 3
 
 
 def test_findings_of_one_name_and_of_one_engine_have_ceilings() -> None:
