@@ -16,9 +16,16 @@ import pytest
 from icapd.cli.files import open_body, walk
 from icapd.config.schema import SpoolTable
 from icapd.scan.spool import Spool
-from tests.cli.command import icapd
+from tests.cli.command import Ended, icapd
 from tests.support.eicar import EICAR
 from tests.support.icapd import ICAPD, environment
+
+EICAR_RULE_ALONE = ("--set", 'engines.yara.rules=["conf/rules/eicar.yar"]')
+"""What is asked here is not which rules there are, and all of them take their time to build."""
+
+
+def scan(*arguments: str | Path) -> Ended:
+    return icapd("scan", *EICAR_RULE_ALONE, *arguments)
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def lines_of(out: str) -> list[dict[str, Any]]:
 
 
 def test_a_tree_is_scanned_and_summed_up(tree: Path) -> None:
-    ended = icapd("scan", tree)
+    ended = scan(tree)
     assert ended.status == 1
     *found, counts, seconds = ended.out.splitlines()
     assert len(found) == 2
@@ -70,7 +77,7 @@ def test_a_tree_is_scanned_and_summed_up(tree: Path) -> None:
 
 
 def test_json_has_a_line_for_each_file(tree: Path) -> None:
-    ended = icapd("scan", tree, "--json", "--jobs", "3")
+    ended = scan(tree, "--json", "--jobs", "3")
     assert ended.status == 1
     *files, last = lines_of(ended.out)
     by_name = {Path(line["path"]).name: line for line in files}
@@ -91,7 +98,7 @@ def test_json_has_a_line_for_each_file(tree: Path) -> None:
 
 
 def test_clean_files_end_with_0_and_verbose_names_them(tree: Path) -> None:
-    ended = icapd("scan", tree / "clean.txt", tree / "empty", "--verbose")
+    ended = scan(tree / "clean.txt", tree / "empty", "--verbose")
     assert ended.status == 0
     assert set(ended.out.splitlines()[:2]) == {
         f"ALLOWED   {tree}/clean.txt: CLEAN, by the rule clean",
@@ -101,10 +108,10 @@ def test_clean_files_end_with_0_and_verbose_names_them(tree: Path) -> None:
 
 def test_policy_decides_what_is_blocked(tmp_path: Path) -> None:
     path = encrypted_zip(tmp_path / "locked.zip")
-    balanced = icapd("scan", path)
+    balanced = scan(path)
     assert balanced.status == 0
     assert balanced.out.startswith(f"MONITORED {path}: UNSCANNABLE")
-    strict = icapd("scan", path, "--policy", "strict")
+    strict = scan(path, "--policy", "strict")
     assert strict.status == 1
     assert strict.out.startswith(f"BLOCKED   {path}: UNSCANNABLE")
 
@@ -116,7 +123,7 @@ def test_rules_of_the_configuration_see_the_extension_and_the_service(tmp_path: 
     )
     (tmp_path / "a.NOTE").write_text("hello")
     (tmp_path / "b.txt").write_text("hello")
-    ended = icapd("scan", tmp_path / "a.NOTE", tmp_path / "b.txt", "--config", configuration)
+    ended = scan(tmp_path / "a.NOTE", tmp_path / "b.txt", "--config", configuration)
     assert ended.status == 1
     assert ended.out.splitlines()[0] == f"BLOCKED   {tmp_path}/a.NOTE: CLEAN, by the rule no-notes"
     assert "1 blocked" in ended.out
@@ -127,14 +134,14 @@ def test_a_size_that_policy_names_is_the_true_one(tmp_path: Path) -> None:
     configuration.write_text('[[policy]]\nname = "large"\naction = "block"\nwhen = { size_over_bytes = 70000 }\n')
     for name, size in (("at", 70_000), ("past", 70_001)):
         (tmp_path / name).write_bytes(b"x" * size)
-    ended = icapd("scan", tmp_path / "at", tmp_path / "past", "--config", configuration, "--json")
+    ended = scan(tmp_path / "at", tmp_path / "past", "--config", configuration, "--json")
     actions = {Path(line["path"]).name: line["action"] for line in lines_of(ended.out)[:-1]}
     assert actions == {"at": "allow", "past": "block"}
 
 
 @pytest.mark.parametrize("others", [[], ["clean.txt"]], ids=["alone", "beside a clean file"])
 def test_what_cannot_be_read_ends_with_3(tree: Path, others: list[str]) -> None:
-    ended = icapd("scan", tree / "nowhere", *(tree / name for name in others), "--json")
+    ended = scan(tree / "nowhere", *(tree / name for name in others), "--json")
     assert ended.status == 3
     assert f"UNREAD    {tree}/nowhere: No such file or directory" in ended.err
     lines = lines_of(ended.out)
@@ -144,19 +151,19 @@ def test_what_cannot_be_read_ends_with_3(tree: Path, others: list[str]) -> None:
 
 
 def test_blocked_outweighs_unread(tree: Path) -> None:
-    assert icapd("scan", tree / "nowhere", tree / "below" / "eicar.com").status == 1
+    assert scan(tree / "nowhere", tree / "below" / "eicar.com").status == 1
 
 
 def test_quiet_says_nothing_but_errors(tree: Path) -> None:
-    assert icapd("scan", "--quiet", tree / "clean.txt")[:2] == (0, "")
-    ended = icapd("scan", "--quiet", "--json", tree, tree / "nowhere")
+    assert scan("--quiet", tree / "clean.txt")[:2] == (0, "")
+    ended = scan("--quiet", "--json", tree, tree / "nowhere")
     assert ended[:2] == (1, "")
     assert "nowhere" in ended.err
     assert "pipe" not in ended.err
 
 
 def test_a_wrong_policy_and_wrong_rules_end_with_2(tree: Path, tmp_path: Path) -> None:
-    ended = icapd("scan", tree, "--policy", "lenient")
+    ended = scan(tree, "--policy", "lenient")
     assert ended[:2] == (2, "")
     assert ended.err.startswith("server.policy: ")
     (tmp_path / "broken.yar").write_text("rule broken\n{\n    condition: nonsense\n}\n")
@@ -170,7 +177,7 @@ def test_a_wrong_policy_and_wrong_rules_end_with_2(tree: Path, tmp_path: Path) -
 def test_names_that_are_no_text_are_shown_and_command_nothing(tmp_path: Path) -> None:
     (tmp_path / "red\x1b[31m\nline").write_bytes(EICAR)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.com")).write_bytes(EICAR)
-    ended = icapd("scan", tmp_path)
+    ended = scan(tmp_path)
     assert ended.status == 1
     assert f"BLOCKED   {tmp_path}/red\\x1b[31m\\nline: MALICIOUS" in ended.out
     assert f"BLOCKED   {tmp_path}/\\xff.com: MALICIOUS" in ended.out
@@ -182,7 +189,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     for index in range(2000):
         (tmp_path / f"{index:04}").write_bytes(b"%d" % index)
     process = subprocess.Popen(
-        [ICAPD, "scan", "--verbose", tmp_path],
+        [ICAPD, "scan", *EICAR_RULE_ALONE, "--verbose", tmp_path],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**environment(), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stdout is not None

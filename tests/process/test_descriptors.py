@@ -1,13 +1,17 @@
-"""Too few file descriptors are told of at the start."""
+"""Too few file descriptors are told of at the start; none at all cost nothing for good."""
 
 from __future__ import annotations
+
+import resource
 
 import msgspec
 
 from icapd.observe.log import EventLog
 from icapd.service import warn_of_few_descriptors
 from tests.process.conftest import Serve
+from tests.process.servers import CLEAN, ask, front_pids, verdict
 from tests.support.process import wait_until
+from tests.support.tree import kill
 
 
 def warnings(limit: int, connections: int, fronts: int) -> list[dict[str, object]]:
@@ -26,7 +30,18 @@ def test_what_is_just_enough_and_one_less() -> None:
     assert (warning["limit"], warning["wanted"]) == (wanted - 1, wanted)
 
 
-def test_the_server_warns(serve: Serve) -> None:
+def test_a_server_warns_and_lives_through_a_shortage(serve: Serve) -> None:
+    """What its supervisor cannot start for want of descriptors it tries again."""
     server = serve({"server": {"max_connections": 1_000_000_000}})
-
     wait_until(lambda: '"descriptors-few"' in server.child.output(), "the warning")
+    supervisor, [before] = server.child.pid, front_pids(server)
+    soft, hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        kill(before)
+        server.child.wait_until(lambda: server.child.output().count("Too many open files") >= 2, "it says so")
+    finally:
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert verdict(ask(server, CLEAN)) == "CLEAN"
+    assert before not in front_pids(server)

@@ -129,27 +129,19 @@ def test_counters_never_fall_when_a_front_dies(server: Icapd) -> None:
     wait_until(lambda: server.metric("icapd_transactions_total") == before + 24, "all 24 are counted")
 
 
-def test_the_supervisor(serve: Serve) -> None:
+def test_the_supervisor_while_a_scan_hangs(serve: Serve) -> None:
+    """All go, though nobody is left to tell the fronts when to give up, and leave the port to others."""
     server = serve({"server": {"fronts": FRONTS}, "scanners": {"count": 4}})
     pids = descendants(server.child.pid)
     assert len(pids) == FRONTS * 4
-    with IcapClient(server.address) as client:
-        assert verdict(client.exchange(request(CLEAN))) == "CLEAN"
+    with IcapClient(server.address) as idle, IcapClient(server.address) as busy:
+        assert verdict(idle.exchange(request(CLEAN))) == "CLEAN"
+        asked = request(order("hang"))
+        busy.send(asked.head(busy.host) + asked.remainder())
+        wait_until(lambda: server.metric("icapd_scanners", state="busy") == 1, "a scanner is busy")
         os.kill(server.child.pid, signal.SIGKILL)
         wait_gone(pids)
 
     assert not accepts_connections(server.port)
     with socket.create_server((LOOPBACK, server.port)):
         pass
-
-
-def test_the_supervisor_while_scans_hang(serve: Serve) -> None:
-    """Nobody is left to tell the fronts when to give up."""
-    server = serve()
-    pids = descendants(server.child.pid)
-    with IcapClient(server.address) as client:
-        asked = request(order("hang"))
-        client.send(asked.head(client.host) + asked.remainder())
-        wait_until(lambda: server.metric("icapd_scanners", state="busy") == 1, "a scanner is busy")
-        os.kill(server.child.pid, signal.SIGKILL)
-        wait_gone(pids)
