@@ -22,6 +22,7 @@ not. So a verdict follows from findings alone, and policy can name every reason.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
@@ -49,6 +50,7 @@ _RANK: Final = {
     Verdict.MALICIOUS: 6,
 }
 _CERTAINLY_FORBIDDEN: Final = 5
+_engine: Final = attrgetter("engine")
 
 
 def merge(examination: Examination, required: Collection[str], remote: Iterable[EngineReport] = ()) -> ScanReport:
@@ -57,9 +59,15 @@ def merge(examination: Examination, required: Collection[str], remote: Iterable[
     Args: `required` names the engines without which the body is not judged; `remote` are the reports of engines that
     do not run in a scanner.
     """
-    reports = tuple(sorted((*examination.reports, *remote), key=_report_order))
-    findings = {finding for report in reports for finding in _findings_of(report, report.engine in required)}
+    reports = (*examination.reports, *remote)
     present = {report.engine for report in reports}
+    if len(present) == len(reports) and present.issuperset(required) and all(map(_is_quiet, reports)):
+        reports = tuple(sorted(reports, key=_engine))  # most bodies: nothing to weigh
+        return ScanReport(
+            Verdict.CLEAN, (), examination.identity, reports, examination.size_bytes, examination.elapsed_s
+        )
+    reports = tuple(sorted(reports, key=_report_order))
+    findings = {finding for report in reports for finding in _findings_of(report, report.engine in required)}
     findings.update(Finding(FindingKind.FAILED, f"absent:{name}", name) for name in required if name not in present)
     worst_first = _worst_first(findings)
     return ScanReport(
@@ -98,6 +106,10 @@ def rank(finding: Finding) -> int:
 
 def _allows_the_body(finding: Finding) -> bool:
     return finding.kind is FindingKind.ALLOWED and finding.certain and not finding.trail
+
+
+def _is_quiet(report: EngineReport) -> bool:
+    return not report.findings and (report.outcome is Outcome.NOTHING_FOUND or report.outcome is Outcome.SKIPPED)
 
 
 def _findings_of(report: EngineReport, is_required: bool) -> Iterable[Finding]:
