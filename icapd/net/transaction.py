@@ -50,9 +50,8 @@ _SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = _Stage
 
 
 class Transaction:
-    """State: `_stage`; `_decision` and `_report` once policy has spoken; `_echo` while a body streams back.
-
-    What most requests never set has its default in the class.
+    """State: `_stage`; `_decision` and `_report` once policy has spoken; `_echo` while a body streams back; `_closes`
+    when a late body would be answered before its end. What most requests never set has its default in the class.
     """
 
     _stage = _SPOOLING
@@ -145,6 +144,7 @@ class Transaction:
     def on_end(self, trailers: bytes) -> None:
         """The request is whole."""
         self._trailers = trailers
+        self._closes = False
         self._end_stall()
         if self._stage is _SPOOLING:
             self._judge()
@@ -162,10 +162,10 @@ class Transaction:
     def on_late_body(self, *, is_over: bool) -> None:
         """Nothing came for a while, or, when it `is_over`, the body takes too long as a whole.
 
-        Not the client's fault as a rule: it waits for an origin that says something now and then.
+        Mostly the client waits for a slow origin. A reply now is the last one: the rest may never come.
         """
         if self._stage is _SPOOLING:
-            self._closes = True  # a page that is sent now; the rest of the body may never come
+            self._closes = True
             self._settle(refusal(Verdict.ERROR, FindingKind.TIMEOUT, "body-timed-out", self._announced_bytes))
         elif self._stage is _DROPPING:
             if is_over or (self._decision is not None and self._decision.action is Action.BLOCK):
