@@ -23,7 +23,8 @@ class HashesOptions(EngineOptions):
     )
     allow: list[str] = Field(
         [],
-        description="files of digests of bodies and members to spare; use SHA-256: anyone can make a file that"
+        description="files of digests of bodies and members to spare, with all that is inside them, whatever other"
+        " engines find there; a container is not spared for its members; use SHA-256: anyone can make a file that"
         " shares its MD5 or SHA-1 with another of theirs, one harmless, one not",
     )
 
@@ -41,15 +42,6 @@ def _build(options: EngineOptions, material: Material) -> HashesEngine:
 
 def _version() -> str:
     return "1"
-
-
-def warnings(material: Material) -> list[str]:
-    """What is dangerous, though not wrong, about the lists that were read."""
-    return [
-        f"an engines.hashes.allow list holds {digest.upper()} digests: such digests can be forged"
-        for digest in ("sha1", "md5")
-        if f"allow.{digest}" in material
-    ]
 
 
 SPEC = EngineSpec(name="hashes", options=HashesOptions, gather=_gather, build=_build, version=_version)

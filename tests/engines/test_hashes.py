@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from engines.hashes import SPEC, HashesOptions, warnings
+from engines.archive import ArchiveOptions
+from engines.archive.unpacker import ArchiveUnpacker
+from engines.hashes import SPEC, HashesOptions
 from engines.hashes.engine import NAME_BYTES, HashesEngine
 from engines.hashes.lists import BLOCK_BYTES, LINE_BYTES, PROBLEMS_PER_FILE
 from engines.hashes.table import REFERENCE_BYTES, Table, sort_rows
 from icapd.scan.engine_api import ConfigurationError, Material
 from icapd.scan.model import Budget, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
+from icapd.scan.tree import EngineSet, examine
+from tests.engines.samples import zip_of
 
 BAD = b"a body that is known to be bad"
 GOOD = b"a body that is known to be good"
@@ -118,13 +122,21 @@ class TestScan:
         engine.scan(sample, Budget(time.monotonic() + 20))
         assert computed == ([] if listed == "sha256" else [listed])
 
-    def test_forgeable_allow_lists_are_warned_of(self, tmp_path: Path) -> None:
-        sound, forgeable = hexdigest("sha256", GOOD), f"{hexdigest('md5', GOOD)}\n{hexdigest('sha1', GOOD)}"
-        assert warnings(gather(tmp_path, deny=forgeable, allow=sound)) == []
-        assert warnings(gather(tmp_path, allow=forgeable)) == [
-            "an engines.hashes.allow list holds SHA1 digests: such digests can be forged",
-            "an engines.hashes.allow list holds MD5 digests: such digests can be forged",
-        ]
+    def test_an_allowed_member_is_spared_and_clears_nothing_else(self, tmp_path: Path) -> None:
+        class Alarm:
+            name = "alarm"
+
+            def scan(self, sample: Sample, budget: Budget) -> EngineReport:
+                return EngineReport(self.name, Outcome.FOUND, (Finding(FindingKind.MALWARE, "Any", self.name),))
+
+        archive = zip_of({"good": GOOD, "bad": BAD})
+        engines = EngineSet(
+            engines=(Alarm(), build(tmp_path, allow=hexdigest("sha256", GOOD))),
+            unpackers=(ArchiveUnpacker(ArchiveOptions()),),
+        )
+        examination = examine(Sample(archive), engines, Budget(time.monotonic() + 20))
+        alarms = next(report for report in examination.reports if report.engine == "alarm").findings
+        assert [finding.trail for finding in alarms] == [(), ("bad",)]
 
 
 class TestLists:
