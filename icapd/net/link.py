@@ -7,6 +7,9 @@ from typing import Protocol
 
 from icapd.icap import Connection, Message
 
+LOCAL = "unix"
+"""The peer's name on a Unix socket, where nobody has an address."""
+
 
 class Phase(enum.IntEnum):
     """What a connection waits for; each has its time-out in `[timeouts]`."""

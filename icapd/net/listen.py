@@ -10,13 +10,12 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from icapd.net.link import LOCAL
 from icapd.net.protocol import IcapProtocol
 from icapd.observe.log import EventName
 
 if TYPE_CHECKING:
     from icapd.net.gateway import Gateway
-
-LOCAL = "unix"
 
 
 class IcapFactory(Factory):

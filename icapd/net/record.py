@@ -6,9 +6,12 @@ import base64
 
 from icapd.icap import RequestHead
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
+from icapd.net.link import LOCAL
 from icapd.observe.access import AccessLine
 from icapd.policy.facts import Decision, Facts
+from icapd.scan.mismatch import partial_content
 from icapd.scan.model import ScanReport
+from icapd.scan.pipeline import in_context
 
 _TEXT_MAX = 256
 
@@ -67,15 +70,24 @@ class Claims:
             self._facts = Facts(
                 method=self._head.method,
                 service=self._service,
-                client=self.client,
+                client=None if self.client == LOCAL else self.client,
                 user=self.user or None,
                 host=http.host or None,
                 http_method=http.method or None,
                 media_type=inner.media_type or None,
-                extension=(http.extension or None) if self.is_response else None,
+                media_types=inner.media_types,
+                extension=http.extension or None,
                 size_bytes=inner.content_length,
             )
         return self._facts
+
+    def in_context(self, report: ScanReport) -> ScanReport:
+        """The report on the body with what this message says of it: another type than it has, only a part of it."""
+        declared = self.facts.media_types
+        if not self.is_response:
+            return in_context(report, declared, "")
+        note = partial_content(read_status(self._head.http_response), self.inner.has_content_range)
+        return in_context(report, declared, self.http.extension, note)
 
     def access_line(
         self,

@@ -21,7 +21,7 @@ from icapd.net.record import Claims
 from icapd.net.stall import Stall
 from icapd.policy.facts import Action, Decision
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
-from icapd.scan.pipeline import Judging, Source, in_context, refusal
+from icapd.scan.pipeline import Judging, Source, refusal
 
 if TYPE_CHECKING:
     from icapd.icap.events import Stream
@@ -228,7 +228,7 @@ class Transaction:
         """The facts are known: policy decides, and the answer goes out."""
         facts = self._claims.facts
         if report.size_bytes:
-            report = in_context(report, facts.media_type or "", facts.extension or "")
+            report = self._claims.in_context(report)
         facts.report = self._report = report
         self._decision = self._service.policy.decide(facts)
         self._answer()

@@ -156,10 +156,13 @@ def refusal(verdict: Verdict, kind: FindingKind, name: str, size_bytes: int) -> 
     return ScanReport(verdict, (finding,), size_bytes=size_bytes)
 
 
-def in_context(report: ScanReport, declared_type: str, extension: str) -> ScanReport:
-    """The report as seen under a name: adds a finding when the content is not what it was declared to be.
+def in_context(
+    report: ScanReport, declared: str | tuple[str, ...], extension: str, note: Finding | None = None
+) -> ScanReport:
+    """The report as seen under a name: adds a finding when the content is not what it was declared to be, and `note`.
 
     Made anew for each transaction and never remembered, as the same content may come under another name.
     """
-    mismatch = type_mismatch(declared_type, extension, report.identity)
-    return report if mismatch is None else with_findings(report, [mismatch])
+    mismatch = type_mismatch(declared, extension, report.identity)
+    added = [finding for finding in (mismatch, note) if finding is not None]
+    return with_findings(report, added) if added else report
