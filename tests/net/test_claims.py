@@ -35,7 +35,9 @@ def test_extensions_are_facts_of_both_methods() -> None:
 
 
 def test_each_declared_type_is_a_fact() -> None:
-    facts = claims("RESPMOD", "", "HTTP/1.1 200 OK\nContent-Type: image/png\nContent-Type: text/html; x=y").facts
+    facts = claims(
+        "RESPMOD", "GET / HTTP/1.1", "HTTP/1.1 200 OK\nContent-Type: image/png\nContent-Type: text/html; x=y"
+    ).facts
     assert facts.media_types == ("image/png", "text/html")
 
 
