@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tests.support.icapd import ICAPD, environment
 
 DEADLINE_S = 60
+EICAR_RULE_ALONE = ("--set", 'engines.yara.rules=["conf/rules/eicar.yar"]')
+"""For what does not ask which rules there are: all of them take their time to build."""
 
 
 class Ended(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 
 from icapd import PRODUCT
 from icapd.cli.arguments import make_parser
-from tests.cli.command import icapd
+from tests.cli.command import EICAR_RULE_ALONE, icapd
 
 HEAVY = {"pydantic", "twisted", "rich", "msgspec", "yara", "engines"}
 
@@ -113,8 +113,8 @@ def test_limits_of_numbers_are_themselves_allowed() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["config", "show", "--defaults"], ["config", "check"], ["scan", "--verbose", sys.executable]],
-    ids=" ".join,
+    [["config", "show", "--defaults"], ["config", "check"], ["scan", "--verbose", *EICAR_RULE_ALONE, __file__]],
+    ids=["config show", "config check", "scan"],
 )
 def test_output_that_cannot_be_written_ends_with_3(arguments: list[str]) -> None:
     """Not with 1, which would mean that something is blocked."""

@@ -16,12 +16,9 @@ import pytest
 from icapd.cli.files import open_body, walk
 from icapd.config.schema import SpoolTable
 from icapd.scan.spool import Spool
-from tests.cli.command import Ended, icapd
+from tests.cli.command import EICAR_RULE_ALONE, Ended, icapd
 from tests.support.eicar import EICAR
 from tests.support.icapd import ICAPD, environment
-
-EICAR_RULE_ALONE = ("--set", 'engines.yara.rules=["conf/rules/eicar.yar"]')
-"""What is asked here is not which rules there are, and all of them take their time to build."""
 
 
 def scan(*arguments: str | Path) -> Ended:

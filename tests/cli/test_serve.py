@@ -6,7 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.cli.command import icapd
+from tests.cli.command import EICAR_RULE_ALONE, icapd
 from tests.support.eicar import EICAR
 from tests.support.icapd import ICAPD, environment
 from tests.support.ports import free_port
@@ -21,6 +21,7 @@ def test_flags_lay_over_the_file_and_ctrl_c_stops_it(tmp_path: Path) -> None:
     argv = [
         ICAPD, "serve", "--config", str(configuration), "--listen", first, "--listen", second,
         "--admin", f"http://127.0.0.1:{free_port()}", "--set", "log.access=off", "--set", "server.fronts=1",
+        *EICAR_RULE_ALONE,
     ]  # fmt: skip
     with Child(argv, tmp_path / "log", env=environment()) as server:
         server.wait_until(lambda: '"event":"ready"' in server.output(), "it is ready", 30)
@@ -36,7 +37,7 @@ def test_flags_lay_over_the_file_and_ctrl_c_stops_it(tmp_path: Path) -> None:
 def test_an_address_in_use_is_a_problem(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"icap://127.0.0.1:{taken.getsockname()[1]}"
-        ended = icapd("serve", "--listen", url, "--admin", f"http://127.0.0.1:{free_port()}")
+        ended = icapd("serve", *EICAR_RULE_ALONE, "--listen", url, "--admin", f"http://127.0.0.1:{free_port()}")
     assert ended[:2] == (2, "")
     assert ended.err.startswith("server.listen[0]")
     assert "in use" in ended.err
