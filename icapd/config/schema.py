@@ -234,7 +234,10 @@ class Delivery(Table):
         60_000, ge=1, description="a stall before this much of the body is no stall of Squid's"
     )
     drip_bytes: int = Field(
-        8, ge=1, le=64, description="dripped from one body at most; past eight, each waits twice as long as the last"
+        32,
+        ge=1,
+        le=64,
+        description="dripped from one body at most; within one stall each waits twice as long as the last",
     )
     broken_url_ttl_s: float = Field(
         120.0,

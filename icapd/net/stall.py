@@ -6,20 +6,21 @@ from collections.abc import Callable
 
 from icapd.reactor import DelayedCall, Reactor
 
-PLAIN_DRIPS = 8
-"""Squid before 6.14 needs one to five in a transfer. Who needs more is slow for another reason, and waits longer."""
+PLAIN_DRIPS = 2
+"""Of one stall at the plain interval: Squid before 6.14 wakes at once. Who does not is slow for another reason."""
 _DOUBLINGS_MAX = 16
 
 
 class Stall:
     """Calls `drip` when nothing has come for `stall_s`, at most `drips_max` times.
 
-    The interval doubles from the ninth drip on. `drip` says whether it had a byte to send.
+    Within one stall the interval doubles from the third drip on, so that a slow origin costs few of them; a piece of
+    the body that comes in ends the stall. `drip` says whether it had a byte to send.
 
-    State: `_timer` while one is awaited; `_drips` so far.
+    State: `_timer` while one is awaited; `_drips` so far in all, `_in_a_row` of them in this stall.
     """
 
-    __slots__ = ("_drip", "_drips", "_drips_max", "_reactor", "_stall_s", "_timer")
+    __slots__ = ("_drip", "_drips", "_drips_max", "_in_a_row", "_reactor", "_stall_s", "_timer")
 
     def __init__(self, reactor: Reactor, stall_s: float, drips_max: int, drip: Callable[[], bool]) -> None:
         self._reactor = reactor
@@ -27,13 +28,18 @@ class Stall:
         self._drips_max = drips_max
         self._drip = drip
         self._drips = 0
+        self._in_a_row = 0
         self._timer: DelayedCall | None = None
 
     def restart(self) -> None:
         """A piece of the body came in: the wait begins anew."""
+        self._in_a_row = 0
+        self._await()
+
+    def _await(self) -> None:
         if self._drips >= self._drips_max:
             return
-        doublings = min(max(0, self._drips - PLAIN_DRIPS + 1), _DOUBLINGS_MAX)
+        doublings = min(max(0, self._in_a_row - PLAIN_DRIPS + 1), _DOUBLINGS_MAX)
         interval_s = self._stall_s * 2**doublings
         if self._timer is None:
             self._timer = self._reactor.callLater(interval_s, self._expire)
@@ -51,4 +57,5 @@ class Stall:
         self._timer = None
         if self._drip():
             self._drips += 1
-            self.restart()
+            self._in_a_row += 1
+            self._await()

@@ -103,7 +103,8 @@ def test_a_silent_body_behind_a_drip(hasty: Icapd) -> None:
     with broken, pytest.raises((ReplyError, ConnectionResetError)):
         broken.read_reply()
     [line] = hasty.access_lines(1, url=url)
-    assert (line["verdict"], line["dripped_bytes"]) == ("ERROR", 8)  # delivery.drip_bytes, with time for some more
+    assert line["verdict"] == "ERROR"
+    assert 2 <= line["dripped_bytes"] <= 8  # the interval doubles: in one stall not even a long wait costs many
     with IcapClient(hasty.address) as client:  # an error may be over by the next try
         assert client.exchange(respmod(body, "/avscan", url=url, allow="204")).status == 204
     with begin(hasty, respmod(body, "/open", url=url), body[:65_000]) as client:

@@ -41,11 +41,21 @@ def test_drips_end_at_their_limit(drips_max: int) -> None:
     assert (len(stalled.woken_at), stalled.clock.getDelayedCalls()) == (drips_max, [])
 
 
-def test_each_drip_past_the_first_eight_waits_twice_as_long() -> None:
+def test_each_drip_past_the_first_two_of_a_stall_waits_twice_as_long() -> None:
     stalled = Stalled(PLAIN_DRIPS + 3)
     stalled.stall.restart()
     stalled.wait(100)
-    assert stalled.woken_at == [*map(float, range(1, 9)), 10.0, 14.0, 22.0]
+    assert stalled.woken_at == [1.0, 2.0, 4.0, 8.0, 16.0]
+
+
+def test_a_piece_that_comes_in_ends_the_stall_and_the_doubling() -> None:
+    stalled = Stalled(6)
+    stalled.stall.restart()
+    stalled.wait(8)
+    assert stalled.woken_at == [1.0, 2.0, 4.0, 8.0]
+    stalled.stall.restart()
+    stalled.wait(100)
+    assert stalled.woken_at[4:] == [9.0, 10.0]  # and then all six are used up
 
 
 def test_the_longest_interval_is_one_that_a_reactor_takes() -> None:
