@@ -53,6 +53,7 @@ def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: B
             streams.append(_DECODERS[coding](streams[-1], limits.max_members))
     except Broken:
         yield findings.corrupt("coding", sample.trail)
+        yield from _with_fewer(sample, codings, limits, budget)
         return
     decoded = collect(streams[-1], sample.size_bytes, limits, budget)
     rests = (collect(stream.rest(), sample.size_bytes, limits, budget) for stream in reversed(streams[1:]))
@@ -66,3 +67,13 @@ def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: B
     for rest in trailing:
         yield sample.member(rest.data, "trailing-data")
         yield from rest.shortfall("coding", sample.trail)
+    if not decoded.is_whole:
+        yield from _with_fewer(sample, codings, limits, budget)
+
+
+def _with_fewer(
+    sample: Sample, codings: list[str], limits: ArchiveOptions, budget: Budget
+) -> Iterator[Sample | Finding]:
+    """What is left when the first-named coding was never applied: some receivers show that."""
+    if len(codings) > 1:
+        yield from decode(sample, codings[1:], limits, budget)

@@ -171,3 +171,11 @@ def test_a_coding_that_cannot_be_read_leaves_the_body_unsupported(line: bytes) -
     commas = HttpHead(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, , br\r\n\r\n")
     packed = brotli.compress(gzip.compress(TEXT))
     assert [s.data for s in members(unpack(Sample(packed, coding=commas.content_coding)))] == [TEXT]
+
+
+@pytest.mark.parametrize("declared", ["gzip, br", "br, zstd, br"])
+def test_a_coding_that_was_named_and_never_applied_hides_nothing(declared: str) -> None:
+    """Only the last of them was applied: the chain breaks, and what some receivers show is still looked at."""
+    items = unpack(Sample(brotli.compress(TEXT), coding=declared))
+    assert TEXT in [sample.data for sample in members(items)]
+    assert FindingKind.CORRUPT in [kind for kind, _ in found(items)]
