@@ -54,7 +54,7 @@ class Server(Table):
     )
     fronts: Auto | Annotated[int, Field(ge=1, le=64)] = Field(
         "auto",
-        description="processes that hold client connections; auto = a quarter of the cores, at least 2 (of 2 cores)",
+        description="hold client connections; auto = a quarter of the cores, at least 2 of 2",
     )
     max_connections: int = Field(
         12_000, ge=1, description="client connections over all fronts; more are closed at once"

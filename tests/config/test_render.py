@@ -50,7 +50,7 @@ def test_every_key_is_shown_with_its_meaning() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        '# processes that hold client connections; auto = a quarter of the cores, at least 2 (of 2 cores) ("auto" or 1 to 64)',
+        '# hold client connections; auto = a quarter of the cores, at least 2 of 2 ("auto" or 1 to 64)',
         "# one ICAP head (1 KiB to 1 MiB)",
         "head_bytes = 65536  # 64 KiB",
         "# one whole body; long polling takes its time (above 0 to 86_400)",
