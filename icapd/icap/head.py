@@ -15,9 +15,9 @@ from icapd.errors import PeerProtocolError
 METHODS = frozenset({"OPTIONS", "REQMOD", "RESPMOD"})
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_NAME = re.compile(rb"%b++" % _TOKEN)
+_NAME = re.compile(rb"%b+" % _TOKEN)
 _TEXT_BYTES = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
-_REQUEST_LINE = re.compile(rb"(%b{1,64}+) ([\x21-\x7e]++) ICAP/([0-9]{1,3})\.[0-9]{1,3}" % _TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) ICAP/([0-9]{1,3})\.[0-9]{1,3}" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _DIGITS_MAX = 15

@@ -33,12 +33,12 @@ MALFORMED: Final = "malformed"
 so the body is reported as unsupported."""
 
 _CODING_NAME = b"content-encoding"
-_CODING = re.compile(rb"content-encoding[^!-~]*+:")
+_CODING = re.compile(rb"content-encoding[^!-~]*:")
 _CODING_LINE = re.compile(rb"(?<=[\t\x20-\xff]\r\n)content-encoding:")
 _CODING_BYTES_MAX = 256
 _CODINGS_MAX = 8
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_TYPE = re.compile(rb"content-type[^!-~]*+:([^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)")
+_TYPE = re.compile(rb"content-type[^!-~]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)")
 _VISIBLE = frozenset(range(0x21, 0x7F))
 _BLANKS_MAX = 64
 _CACHED_BYTES_MAX = 256

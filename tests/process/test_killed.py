@@ -52,7 +52,7 @@ def test_scanners(server: Icapd) -> None:
     after = [pid for tree in trees(server, FRONTS) for pid in tree.scanners]
 
     assert not set(before) & set(after)
-    assert server.admin("/readyz")[0] == 200
+    wait_until(lambda: server.admin("/readyz")[0] == 200, "it is ready again")
     judges_rightly(server, "scanners")
 
 
