@@ -22,7 +22,7 @@ class DelayedCall(Protocol):
 
     def cancel(self) -> None: ...
 
-    def reset(self, secondsFromNow: float) -> None: ...  # noqa: N803
+    def reset(self, secondsFromNow: float) -> None: ...
 
 
 class Reactor(Protocol):
@@ -40,24 +40,24 @@ class Reactor(Protocol):
 
     def spawnProcess(
         self,
-        processProtocol: Any,  # noqa: N803
+        processProtocol: Any,
         executable: str,
         args: Sequence[str],
         env: Mapping[str, str] | None = None,
         path: str | None = None,
         uid: int | None = None,
         gid: int | None = None,
-        usePTY: bool = False,  # noqa: N803
-        childFDs: Mapping[int, int | str] | None = None,  # noqa: N803
+        usePTY: bool = False,
+        childFDs: Mapping[int, int | str] | None = None,
     ) -> Any: ...
 
-    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any: ...  # noqa: N803
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any: ...
 
-    def addSystemEventTrigger(self, phase: str, eventType: str, callable: Callable[..., object]) -> Any: ...  # noqa: A002, N803
+    def addSystemEventTrigger(self, phase: str, eventType: str, callable: Callable[..., object]) -> Any: ...
 
-    def callWhenRunning(self, callable: Callable[..., object], *args: object) -> Any: ...  # noqa: A002
+    def callWhenRunning(self, callable: Callable[..., object], *args: object) -> Any: ...
 
-    def run(self, installSignalHandlers: bool = True) -> None: ...  # noqa: N803
+    def run(self, installSignalHandlers: bool = True) -> None: ...
 
     def stop(self) -> None: ...
 

@@ -82,6 +82,7 @@ def load(
     )
     pages = None if wrong & {"pages", "policy"} else _tried(problems, lambda: read_pages(settings, base))
     if problems or policies is None or pages is None:
+        problems += _engine_problems(engines, specs, base, problems)
         raise ConfigurationError(list(_with_sources(problems, layers)))
     return Loaded(settings, base, policies, pages)
 
@@ -121,6 +122,25 @@ def _engine_options(
             problems += problems_of(error, spec.options, table, ("engines", name))
             options[name] = spec.options.model_construct()
     return options
+
+
+def _engine_problems(
+    engines: Mapping[str, EngineOptions], specs: Mapping[str, EngineSpec], base: Path, known: Iterable[Problem]
+) -> list[Problem]:
+    """What is wrong with rule files and lists, for a start that fails anyway: so that all is told at once.
+
+    An engine whose options are wrong themselves is passed over, as nobody knows which files it was to read.
+    """
+    wrong = {problem.where.split(".")[1] for problem in known if problem.where.startswith("engines.")}
+    problems: list[Problem] = []
+    for name, options in engines.items():
+        if options.enabled and name not in wrong:
+            try:
+                spec = specs[name]
+                spec.build(options, spec.gather(options, lambda text: resolve(base, text)))
+            except ConfigurationError as error:
+                problems += error.problems
+    return problems
 
 
 def _settings(data: dict[str, Any], engines: Mapping[str, EngineOptions], problems: list[Problem]) -> Settings:

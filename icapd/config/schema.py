@@ -121,7 +121,11 @@ class SpoolTable(Table):
     total_memory_bytes: int = Field(
         512 * MiB, ge=1 * MiB, description="of all bodies of one front in memory and memfds"
     )
-    directory: str = Field("/var/tmp", min_length=1, description="where unlinked files are made")  # noqa: S108
+    directory: str = Field(
+        "/var/tmp",  # noqa: S108 - files there never have a name that somebody could foresee
+        min_length=1,
+        description="where unlinked files are made",
+    )
     total_disk_bytes: int = Field(8192 * MiB, ge=0, description="of all bodies of one front on disk")
 
 

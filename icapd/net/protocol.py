@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -87,7 +87,7 @@ class IcapProtocol(Protocol):
         """All is written and our side is closed; from now on we wait for the client to close its own."""
         self.enter(_LINGERING)
 
-    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open_connections.discard(self)
         transaction, self._transaction = self._transaction, None
         if transaction is not None:

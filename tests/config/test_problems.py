@@ -8,6 +8,7 @@ import pytest
 
 from icapd.config.load import load
 from icapd.errors import ConfigurationError
+from icapd.plugins import installed_specs
 from tests.config.conftest import SPECS, Load, Refuse
 
 SERVICE = '[[service]]\npath = "/a"\n'
@@ -289,3 +290,17 @@ def test_everything_wrong_is_said_at_once(refuse_text: Refuse) -> None:
 )
 def test_what_stands_in_for_a_wrong_section_is_not_judged(refuse_text: Refuse, text: str, where: str) -> None:
     assert list(refuse_text(text)) == [where]
+
+
+def test_rule_files_and_lists_are_told_of_beside_wrong_keys(tmp_path: Path) -> None:
+    (tmp_path / "bad.yar").write_text("rule a {\n condition: nothing_of_that_name\n}\n")
+    (tmp_path / "list.txt").write_text("not a digest\n")
+    file = tmp_path / "icapd.toml"
+    engines = '[engines.yara]\nrules = ["bad.yar"]\n[engines.hashes]\ndeny = ["list.txt"]\n'
+    file.write_text("[server]\nbogus = 1\n" + engines)
+    with pytest.raises(ConfigurationError) as raised:
+        load(file, installed_specs(), environ={})
+    places = [problem.where for problem in raised.value.problems]
+    assert "server.bogus" in places
+    assert any("bad.yar:2" in place for place in places)
+    assert any("list.txt:1" in place for place in places)
