@@ -1,0 +1,85 @@
+"""What clients ask for by path, and how answers are delivered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from icapd.config.schema.base import KiB, MiB, Table
+from icapd.config.schema.serving import PolicyName
+
+Method = Literal["REQMOD", "RESPMOD"]
+
+
+class Service(Table):
+    path: str = Field(pattern=r"^/[A-Za-z0-9._~/-]*$", description="the path clients ask for")
+    aliases: list[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]] = Field(
+        [], description="other paths for the same service"
+    )
+    methods: list[Method] = Field(["REQMOD", "RESPMOD"], min_length=1, description="REQMOD, RESPMOD or both")
+    profile: Literal["squid", "generic"] = Field(
+        "generic",
+        description="what kind of client asks; squid: reads folded headers, so that blocks send X-Violations-Found",
+    )
+    scan: bool = Field(True, description="false: bodies go back unscanned, and every answer says NOT_SCANNED")
+    preview_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=64 * KiB,
+        examples=[1024],
+        description="offered in OPTIONS; unset = no preview, which Squid before 6.14 needs for RESPMOD",
+    )
+    max_body_bytes: int | None = Field(
+        None, ge=1, examples=[100 * MiB], description="this service's ceiling; unset = limits.body_bytes"
+    )
+    options_ttl_s: int = Field(60, ge=1, le=86_400, description="how long clients may keep our OPTIONS answer")
+    engines: list[str] | None = Field(
+        None, examples=[["yara"]], description="only these engines; unset = all that are enabled"
+    )
+    policy: PolicyName | None = Field(None, examples=["strict"], description="unset = server.policy")
+    drip_on_stall: bool | None = Field(None, examples=[False], description="unset = delivery.drip_on_stall")
+
+
+SERVICES: list[dict[str, Any]] = [
+    {
+        "path": "/respmod",
+        "aliases": ["/SYMCScanResp-AV", "/OMSScanResp-AV"],
+        "methods": ["RESPMOD"],
+        "profile": "squid",
+    },
+    {
+        "path": "/reqmod",
+        "aliases": ["/SYMCScanReq-AV", "/OMSScanReq-AV"],
+        "methods": ["REQMOD"],
+        "profile": "squid",
+        "preview_bytes": 1024,
+    },
+    {"path": "/scan", "aliases": ["/srv_clamav", "/virus_scan", "/squidclamav"]},
+    {"path": "/avscan"},
+    {"path": "/echo", "scan": False, "preview_bytes": 1024},
+]
+
+
+class Delivery(Table):
+    mode: Literal["hold"] = Field("hold", description="hold: the whole body is judged before any of it goes back")
+    drip_on_stall: bool = Field(
+        True,
+        description="RESPMOD: a client that stalls in mid-body gets one body byte; Squid before 6.14 hangs without",
+    )
+    stall_s: float = Field(0.05, ge=0.005, le=10, description="without a byte in mid-body: a stall")
+    stall_after_bytes: int = Field(
+        60_000, ge=1, description="a stall before this much of the body is no stall of Squid's"
+    )
+    drip_bytes: int = Field(
+        32,
+        ge=1,
+        le=64,
+        description="dripped from one body at most; within one stall each waits twice as long as the last",
+    )
+    broken_url_ttl_s: float = Field(
+        120.0,
+        ge=0,
+        le=86_400,
+        description="after a hit behind a drip: how long the same URL gets the block page at once",
+    )
