@@ -20,6 +20,7 @@ _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION)
 _EACH_EXTENSION = re.compile(_EXTENSION)
 _ONLY_CHUNK_ENDS = b"\r\n0\r\n\r\n"
+_ONLY_CHUNK_ENDS_IEOF = b"\r\n0; ieof\r\n\r\n"
 _CHUNK_BYTES_MAX = (1 << 63) - 1
 
 
@@ -69,23 +70,29 @@ class ChunkDecoder:
         self.is_ieof = False
         self.trailers = b""
 
+    def decode_whole(self, buffer: bytes, start: int, *, with_ieof: bool) -> tuple[bytes, int] | None:
+        """A body that is here from its first byte to its last as one chunk, as most previews and small bodies are.
+
+        Returns: the body, and where what follows it begins; None for any other, of which nothing is taken.
+        """
+        match = _PLAIN_LINE.match(buffer, start)
+        if match is None or self._reading is not _SIZE:
+            return None
+        begin = match.end()
+        end = begin + int(match[1], 16)
+        last = _ONLY_CHUNK_ENDS_IEOF if with_ieof else _ONLY_CHUNK_ENDS
+        if end == begin or not buffer.startswith(last, end):
+            return None
+        self.is_ieof = with_ieof
+        self._finish()
+        return buffer[begin:end], end + len(last)
+
     def decode(self, buffer: bytes, start: int) -> tuple[bytes, int]:
         """Decodes as much as the buffer holds from `start`.
 
         Returns: the body bytes found, and where the undecoded rest begins.
         Raises: PeerProtocolError for a malformed or overlong chunk line, chunk end or trailer.
         """
-        if self._reading is _SIZE:
-            match = _PLAIN_LINE.match(buffer, start)
-            if match is not None:
-                begin = match.end()
-                end = begin + int(match[1], 16)
-                if end > begin and buffer.startswith(_ONLY_CHUNK_ENDS, end):  # most previews and small bodies
-                    self._finish()
-                    return buffer[begin:end], end + len(_ONLY_CHUNK_ENDS)
-        return self._decode_in_steps(buffer, start)
-
-    def _decode_in_steps(self, buffer: bytes, start: int) -> tuple[bytes, int]:
         position = start
         pieces: list[bytes] = []
         while True:

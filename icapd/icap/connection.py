@@ -41,7 +41,8 @@ from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_r
 _HEAD_ENDS = b"\r\n\r\n"
 
 # Members bound once: reading one from its class costs several times a dictionary look-up.
-_IDLE, _PREVIEW, _DONE, _BROKEN = ClientState.IDLE, ClientState.PREVIEW, ClientState.DONE, ClientState.BROKEN
+_IDLE, _PREVIEW, _BODY = ClientState.IDLE, ClientState.PREVIEW, ClientState.BODY
+_DONE, _BROKEN = ClientState.DONE, ClientState.BROKEN
 _DISCARDING = (ClientState.DISCARDED_PREVIEW, ClientState.DISCARDED_BODY)
 _PREVIEWING = (ClientState.PREVIEW, ClientState.DISCARDED_PREVIEW)
 _READING = (ClientState.PREVIEW, ClientState.BODY, *_DISCARDING)
@@ -179,6 +180,22 @@ class Connection:
             self.client = CLIENT[client][Step.CLIENT_CLOSES]
             return PeerClosed(mid_message)
         return event
+
+    def take_whole_body(self) -> bytes | None:
+        """The rest of the request, where all of it is here as one chunk: then the request is complete.
+
+        Asked right after its head, as it spares what most small messages do not need: events for each of their parts.
+        None for any other body, which `next_event` tells of.
+        """
+        client = self.client
+        if client is not _BODY and client is not _PREVIEW:
+            return None
+        found = self._chunks.decode_whole(self._buffer, self._position, with_ieof=client is _PREVIEW)
+        if found is None:
+            return None
+        data, self._position = found
+        self.client = CLIENT[client][_MESSAGE_ENDS]
+        return data
 
     def start_next_cycle(self) -> None:
         """Forgets the finished request, so that the next can be read.

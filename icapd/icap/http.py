@@ -60,10 +60,15 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
 
         Read as the receiver will name the file: percent-decoded once, without the dots and spaces at its end.
         """
+        path = self.path
+        dot = path.rfind(".")
+        last = path[dot + 1 :]
+        if "%" not in path and last.isalnum() and path.rfind("/") + 1 < dot:  # what nearly all are
+            return last.lower() if len(last) <= 16 else ""
         name = unquote(self.file_name).rstrip(". ")
         end = name.find(";", max(name.rfind("."), 0))  # `/setup.exe;v=1` serves an .exe
-        stem, dot, extension = (name if end < 0 else name[:end].rstrip(". ")).rpartition(".")
-        return extension.lower() if dot and stem and len(extension) <= 16 else ""
+        stem, has_dot, extension = (name if end < 0 else name[:end].rstrip(". ")).rpartition(".")
+        return extension.lower() if has_dot and stem and len(extension) <= 16 else ""
 
     @property
     def file_name(self) -> str:

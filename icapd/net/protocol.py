@@ -107,7 +107,9 @@ class IcapProtocol(Protocol):
                 event = codec.next_event()
                 if event is _NEED_DATA:
                     break
-                if event is not _PAUSED:
+                if type(event) is RequestHead:
+                    self._begin(event)
+                elif event is not _PAUSED:
                     self._dispatch(event)
                 if self._transaction is None and codec.cycle_is_over:
                     if self._awaits_reader():
@@ -130,9 +132,6 @@ class IcapProtocol(Protocol):
             self.enter(_HEAD)
 
     def _dispatch(self, event: Event | Wait) -> None:
-        if type(event) is RequestHead:
-            self._begin(event)
-            return
         transaction = self._transaction
         if type(event) is PeerClosed:
             self.transport.loseConnection()
@@ -163,8 +162,13 @@ class IcapProtocol(Protocol):
         elif head.method not in service.methods:
             self._reply_alone(Reply(405, istag, close=head.has_body), head)
         else:
-            self._transaction = Transaction(gateway, self, head, service, now)
-            self._transaction.begin()
+            self._transaction = transaction = Transaction(gateway, self, head, service, now)
+            transaction.begin()
+            if self._transaction is transaction:  # not answered by its head alone
+                body = self.codec.take_whole_body()
+                if body is not None:
+                    transaction.on_body(body)
+                    transaction.on_end(b"")
 
     def _reply_alone(self, reply: Reply, head: RequestHead) -> None:
         """An answer that is no transaction: OPTIONS, and requests for what does not exist."""

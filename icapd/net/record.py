@@ -87,7 +87,7 @@ class Claims:
         if not self.is_response:
             return in_context(report, declared, "")
         note = partial_content(read_status(self._head.http_response), self.inner.has_content_range)
-        return in_context(report, declared, self.http.extension, note)
+        return in_context(report, declared, self.facts.extension or "", note)
 
     def access_line(
         self,

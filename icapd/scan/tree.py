@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -78,6 +78,14 @@ class EngineSet:
             required=self.required & {IDENTIFY, *names},
         )
 
+    @cached_property
+    def shares(self) -> tuple[tuple[str, float], ...]:
+        """Who reports on a body, in order, with the seconds each may take for it."""
+        names = [IDENTIFY] if self.identifier is not None else []
+        names += [engine.name for engine in self.engines]
+        names += [unpacker.name for unpacker in self.unpackers]
+        return tuple((name, self.timeouts_s.get(name, float("inf"))) for name in dict.fromkeys(names))
+
     def budget(self, deadline: float) -> Budget:
         """A fresh budget for one body. Units: `deadline` is a `time.monotonic()` reading."""
         return self._budgets(deadline)
@@ -108,21 +116,29 @@ def examine(sample: Sample, engines: EngineSet, budget: Budget) -> Examination:
     return _Walk(engines, budget, sample).run()
 
 
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
+
+
 class _Stop(Exception):
     """Nothing more is to be looked at."""
 
 
 class _Tally:
-    """What one engine said so far. State: `outcome` only rises in rank; time and findings only grow."""
+    """What one engine said so far. State: `outcome` only rises in rank; time and findings only grow.
+
+    What stays as it is for most bodies has its default in the class.
+    """
+
+    outcome = Outcome.SKIPPED
+    reason = ""
+    elapsed_s = 0.0
 
     def __init__(self, engine: str, timeout_s: float) -> None:
         self.engine = engine
-        self.outcome = Outcome.SKIPPED
-        self.reason = ""
-        self.elapsed_s = 0.0
         self.timeout_s = timeout_s
         self.findings: list[Finding] = []
-        self._of_name: defaultdict[tuple[FindingKind, str], int] = defaultdict(int)
+        self._of_name: Counter[tuple[FindingKind, str]] | None = None
 
     def has_run_out(self) -> bool:
         return self.outcome is Outcome.TIMED_OUT
@@ -141,6 +157,8 @@ class _Tally:
     def note(self, finding: Finding) -> None:
         """Keeps a finding; past the ceilings only one that is worse than a kept one, in its place."""
         self.rise(Outcome.UNSCANNABLE if _is_unscannable(finding) else Outcome.FOUND)
+        if self._of_name is None:
+            self._of_name = Counter()
         key = (finding.kind, finding.name)
         self._of_name[key] += 1
         if self._of_name[key] > FINDINGS_OF_ONE_NAME:
@@ -170,10 +188,7 @@ class _Walk:
         self._body = body
         self._bytes_at_start = budget.bytes_left
         self._started = time.monotonic()
-        names = [IDENTIFY] if engines.identifier is not None else []
-        names += [engine.name for engine in engines.engines]
-        names += [unpacker.name for unpacker in engines.unpackers]
-        self._tallies = {name: _Tally(name, engines.timeouts_s.get(name, float("inf"))) for name in names}
+        self._tallies = {name: _Tally(name, timeout_s) for name, timeout_s in engines.shares}
         self._identity = UNKNOWN_IDENTITY
 
     def run(self) -> Examination:
@@ -220,35 +235,66 @@ class _Walk:
         answers: list[tuple[_Tally, EngineReport]] = []
         is_allowed = False
         for engine in self._engines.engines:
-            answer = self._ask(engine, sample)
+            tally = self._tallies[engine.name]
+            if tally.has_run_out():
+                continue
+            answer = self._lend(tally, sample, self._ask, engine)
             if answer is None:
                 continue
             report, is_allowed = answer
-            answers.append((self._tallies[engine.name], report))
+            if report is not None:
+                answers.append((tally, report))
             if is_allowed:
                 break
         for tally, report in answers:
-            with _Share(tally, self._budget):  # what a strange report raises is its engine's failure
-                tally.take(_spared(report) if is_allowed and sample.trail else report)
+            report = _spared(report) if is_allowed and sample.trail else report
+            try:
+                tally.take(report)
+            except Exception as error:  # what a strange report raises is its engine's failure
+                tally.fail(error)
         if is_allowed and not sample.trail:
             raise _Stop
         return is_allowed
 
-    def _ask(self, engine: Engine, sample: Sample) -> tuple[EngineReport, bool] | None:
-        """What an engine says within its own share of the time, and whether it allows exactly this sample."""
-        tally = self._tallies[engine.name]
-        if tally.has_run_out():
-            return None
-        with _Share(tally, self._budget):
-            self._budget.check_time()
-            report = engine.scan(sample, self._budget)
-            findings = tuple(_placed(finding, sample) for finding in report.findings)
-            is_allowed = any(_is_exact(finding) and finding.trail == sample.trail for finding in findings)
-            return msgspec.structs.replace(report, findings=findings), is_allowed
+    def _ask(self, sample: Sample, engine: Engine) -> tuple[EngineReport | None, bool]:
+        """What an engine says, None where that is nothing; and whether it allows exactly this sample."""
+        self._budget.check_time()
+        report = engine.scan(sample, self._budget)
+        if report.outcome is Outcome.NOTHING_FOUND and not report.findings and not report.reason:
+            self._tallies[engine.name].rise(Outcome.NOTHING_FOUND)
+            return None, False
+        findings = tuple(_placed(finding, sample) for finding in report.findings)
+        is_allowed = any(_is_exact(finding) and finding.trail == sample.trail for finding in findings)
+        return msgspec.structs.replace(report, findings=findings), is_allowed
+
+    def _lend(
+        self, tally: _Tally, sample: Sample, ask: Callable[[Sample, _Asked], _Answer], asked: _Asked
+    ) -> _Answer | None:
+        """What `ask` answers within the engine's own share of the time. What it raises becomes the engine's outcome,
+        and None is returned."""
+        budget = self._budget
+        whole = budget.deadline
+        started = time.monotonic()
+        end = started + tally.timeout_s - tally.elapsed_s
+        if end < whole:
+            budget.deadline = end
+        try:
+            return ask(sample, asked)
+        except LimitReached as reached:
+            tally.limit(reached.limit, sample.trail)
+        except DeadlineReached:
+            tally.rise(Outcome.TIMED_OUT, "the engine's time was over")
+        except Exception as error:
+            tally.fail(error)
+        finally:
+            budget.deadline = whole
+            tally.elapsed_s += time.monotonic() - started
         return None
 
     def _note_codings(self, sample: Sample) -> None:
         """A body in a coding that nobody undid was judged as other bytes than its receiver sees."""
+        if not sample.coding:
+            return
         tokens = (token.strip().lower() for token in sample.coding.split(","))
         for token in [token for token in tokens if token not in NO_CODING][:1]:
             tally = self._tallies.setdefault(CODING, _Tally(CODING, float("inf")))
@@ -262,6 +308,11 @@ class _Walk:
         """
         budget = self._budget
         tally = self._tallies[unpacker.name]
+        if tally.has_run_out():
+            return False
+        tally.rise(Outcome.NOTHING_FOUND)
+        if not self._lend(tally, sample, _opens, unpacker):
+            return False
         is_opened = False
         for item in self._steps(unpacker, sample, tally):
             if isinstance(item, Finding):
@@ -282,23 +333,13 @@ class _Walk:
 
     def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:
         """What an unpacker yields; its own time runs only while it works."""
-        if tally.has_run_out():
-            return
-        tally.rise(Outcome.NOTHING_FOUND)
-        opens = False
-        with _Share(tally, self._budget):
-            opens = unpacker.opens(sample)
-        if not opens:
-            return
         self._budget.check_time()
         if self._budget.depth_left <= 0:
             tally.limit("archive.max_depth", sample.trail)
             return
         steps = unpacker.unpack(sample, self._budget)
         while True:
-            item = None
-            with _Share(tally, self._budget, sample.trail):
-                item = next(steps, None)
+            item = self._lend(tally, sample, _next, steps)
             if item is None:
                 if tally.has_run_out():
                     self._budget.check_time()
@@ -306,35 +347,12 @@ class _Walk:
             yield item
 
 
-class _Share:
-    """Lends an engine its share of the budget's time, and turns what it raises into its outcome."""
+def _opens(sample: Sample, unpacker: Unpacker) -> bool:
+    return unpacker.opens(sample)
 
-    def __init__(self, tally: _Tally, budget: Budget, trail: tuple[str, ...] = ()) -> None:
-        self._tally = tally
-        self._budget = budget
-        self._trail = trail
 
-    def __enter__(self) -> None:
-        self._whole = self._budget.deadline
-        self._started = time.monotonic()
-        left_s = self._tally.timeout_s - self._tally.elapsed_s
-        self._budget.deadline = min(self._whole, self._started + left_s)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        self._budget.deadline = self._whole
-        self._tally.elapsed_s += time.monotonic() - self._started
-        match error:
-            case None:
-                return True
-            case LimitReached():
-                self._tally.limit(error.limit, self._trail)
-            case DeadlineReached():
-                self._tally.rise(Outcome.TIMED_OUT, "the engine's time was over")
-            case Exception():
-                self._tally.fail(error)
-            case _:
-                return False
-        return True
+def _next(sample: Sample, steps: Iterator[Sample | Finding]) -> Sample | Finding | None:
+    return next(steps, None)
 
 
 def _placed(finding: Finding, sample: Sample) -> Finding:
