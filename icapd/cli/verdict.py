@@ -20,6 +20,7 @@ class Said(NamedTuple):
     kind: str | None = None
     action: str | None = None
     rule: str | None = None
+    outcome: str | None = None
 
 
 class Outcome(NamedTuple):

@@ -13,6 +13,7 @@ from icapd import PRODUCT
 from icapd.icap import Reply, RequestHead
 from icapd.icap.events import Stream
 from icapd.policy.facts import Action, Decision
+from icapd.policy.outcomes import result_of
 from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
@@ -53,7 +54,9 @@ def _explains(finding: Finding, verdict: Verdict) -> bool:
 def _plain_fields(verdict: Verdict, action: Action, rule: str) -> bytes:
     if action is Action.ALLOW:
         return f"X-Response-Info: {verdict}\r\n".encode("ascii")
-    return f"X-Response-Info: {verdict}; action={action}; rule={header_text(rule)}\r\n".encode("ascii")
+    outcome = result_of(ScanReport(verdict), Decision(action, rule))
+    text = f"X-Response-Info: {verdict}; action={action}; rule={header_text(rule)}; outcome={outcome}\r\n"
+    return text.encode("ascii")
 
 
 def verdict_fields(report: ScanReport, decision: Decision, *, reads_folds: bool) -> bytes:
@@ -67,7 +70,7 @@ def verdict_fields(report: ScanReport, decision: Decision, *, reads_folds: bool)
     name = header_text(finding.name)
     lines = [
         f"X-Response-Info: {report.verdict}; finding={name}; kind={finding.kind}; action={decision.action}; "
-        f"rule={header_text(decision.rule)}"
+        f"rule={header_text(decision.rule)}; outcome={result_of(report, decision)}"
     ]
     if decision.action is Action.BLOCK:
         lines += _block_lines(report, finding, name, reads_folds)

@@ -97,7 +97,8 @@ class Gateway:
         """Counts and logs a finished transaction."""
         counters = self.counters
         counters.transaction(
-            (line.service, line.method, str(line.status), line.verdict, line.action), line.total_ms / 1000
+            (line.service, line.method, str(line.status), line.verdict, line.action, line.outcome),
+            line.total_ms / 1000,
         )
         if line.body_bytes:
             counters.add("icapd_body_bytes_total", (), line.body_bytes)

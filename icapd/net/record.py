@@ -9,6 +9,7 @@ from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
 from icapd.net.link import LOCAL
 from icapd.observe.access import AccessLine
 from icapd.policy.facts import Decision, Facts
+from icapd.policy.outcomes import result_of
 from icapd.scan.mismatch import partial_content
 from icapd.scan.model import ScanReport
 from icapd.scan.pipeline import in_context
@@ -133,6 +134,7 @@ class Claims:
             int(scan_s * 1_000_000) / 1000,
             int(total_s * 1_000_000) / 1000,
             error,
+            "" if report is None or decision is None else result_of(report, decision),
         )
 
 

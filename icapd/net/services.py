@@ -12,6 +12,7 @@ from icapd.icap.http import HttpRequest
 from icapd.net.answers import options_fields
 from icapd.policy.decide import Policy
 from icapd.policy.facts import Decision
+from icapd.policy.outcomes import result_of
 from icapd.policy.page import BlockPage, PageFacts
 from icapd.scan.model import ScanReport
 from icapd.scan.pipeline import Judging
@@ -52,6 +53,7 @@ class Pages:
                 url=http.url,
                 host=http.host,
                 transaction=transaction,
+                outcome=result_of(report, decision),
                 contact=self.contact,
             )
         )

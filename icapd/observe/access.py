@@ -41,6 +41,7 @@ class AccessLine(msgspec.Struct, gc=False):
     scan_ms: float
     total_ms: float
     error: str
+    outcome: str
 
 
 class AccessLog:
@@ -87,6 +88,7 @@ def _as_text(line: AccessLine) -> bytes:
         ",".join(line.findings),
         line.cache,
         line.id,
+        line.outcome,
     )
     return " ".join(_word(field) for field in fields).encode("utf-8", "backslashreplace")
 

@@ -32,6 +32,9 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_transactions_total": Definition(
         "counter", "Finished transactions.", ("service", "method", "status", "verdict", "action")
     ),
+    "icapd_outcomes_total": Definition(
+        "counter", "Finished transactions by what they came to.", ("outcome", "service")
+    ),
     "icapd_transaction_seconds": Definition(
         "histogram", "From the first byte of a request to the last of its answer.", ("service",)
     ),
@@ -94,7 +97,10 @@ class Counters:
         self._counts[name][labels] = value
 
     def transaction(self, labels: Labels, seconds: float) -> None:
-        """Counts a finished transaction and its duration in one step; `labels` as of icapd_transactions_total."""
+        """Counts a finished transaction and its duration in one step.
+
+        `labels` are those of icapd_transactions_total and the outcome: one look-up serves three metrics.
+        """
         histogram = self._transactions.get(labels)
         if histogram is None:
             histogram = self._transactions[labels] = _Histogram()
@@ -115,9 +121,11 @@ class Counters:
         values: Values = {name: list(counts.items()) for name, counts in self._counts.items() if counts}
         self._histograms["icapd_transaction_seconds"] = self._by_service()
         if self._transactions:
-            values["icapd_transactions_total"] = [
-                (key, float(sum(h.counts))) for key, h in self._transactions.items()
-            ]
+            counts = [(labels, float(sum(h.counts))) for labels, h in self._transactions.items()]
+            values["icapd_transactions_total"] = _summed((labels[:-1], count) for labels, count in counts)
+            values["icapd_outcomes_total"] = _summed(
+                ((labels[-1], labels[0]), count) for labels, count in counts if labels[-1]
+            )
         for name, histograms in self._histograms.items():
             samples = values.setdefault(name, [])
             for labels, histogram in histograms.items():
@@ -132,6 +140,13 @@ class Counters:
             into.counts = [a + b for a, b in zip(into.counts, histogram.counts, strict=True)]
             into.total_s += histogram.total_s
         return sums
+
+
+def _summed(samples: Iterable[tuple[Labels, float]]) -> list[tuple[Labels, float]]:
+    sums: dict[Labels, float] = {}
+    for labels, value in samples:
+        sums[labels] = sums.get(labels, 0.0) + value
+    return list(sums.items())
 
 
 def add_up(parts: Iterable[Values]) -> Values:

@@ -13,23 +13,12 @@ import msgspec
 from icapd.config.schema import Rule
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
-from icapd.scan.model import ERROR_KINDS, UNSCANNABLE_KINDS, FindingKind, ScanReport, Verdict
-
-OUTCOMES: tuple[tuple[Verdict, FindingKind | None], ...] = (
-    (Verdict.CLEAN, None),
-    (Verdict.SUSPICIOUS, None),
-    (Verdict.MALICIOUS, None),
-    (Verdict.FORBIDDEN, None),
-    *((Verdict.UNSCANNABLE, kind) for kind in sorted(UNSCANNABLE_KINDS)),
-    *((Verdict.ERROR, kind) for kind in sorted(ERROR_KINDS)),
-    (Verdict.NOT_SCANNED, None),
-)
-"""What a policy must answer without looking at anything else: a verdict, by findings of one kind."""
+from icapd.scan.model import ScanReport, Verdict
 
 UNCOVERED = Decision(Action.BLOCK, "uncovered", "No rule of the policy answers this outcome.")
-"""For a report outside OUTCOMES (an UNSCANNABLE that names no kind, or two kinds that no one rule lets pass together)
-under a policy without a last rule for all."""
+"""For two kinds of findings that no one rule lets pass together, under a policy without a last rule for all."""
 
 _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 
@@ -105,7 +94,7 @@ def _course(rules: Iterable[CompiledRule], verdict: Verdict) -> tuple[tuple[Comp
     """
     asked: list[CompiledRule] = []
     for rule in rules:
-        if rule.answers(verdict, None):
+        if rule.covers(verdict):
             return tuple(asked), rule.decision
         if rule.may_hold(verdict):
             asked.append(rule)
@@ -121,10 +110,9 @@ def _double_names(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> It
 
 
 def _open_outcomes(name: str, rules: Sequence[CompiledRule]) -> Iterable[Problem]:
-    for verdict, kind in OUTCOMES:
-        if not any(rule.answers(verdict, kind) for rule in rules):
-            outcome = f"{verdict} ({kind})" if kind else verdict
-            yield Problem("policy", f"{name}: no rule answers the outcome {outcome} in every case")
+    for result in Result:
+        if not any(rule.answers(result) for rule in rules):
+            yield Problem("policy", f"{name}: no rule answers the outcome {result} in every case")
 
 
 def _digest(rules: Iterable[Rule]) -> bytes:

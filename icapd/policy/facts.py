@@ -26,6 +26,11 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
     page: str | None = None
 
+    @property
+    def refuses(self) -> bool:
+        """Whether something else goes back in place of the message."""
+        return self.action is Action.BLOCK
+
 
 class Facts(msgspec.Struct):
     """One transaction as policy sees it.

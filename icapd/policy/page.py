@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import jinja2
 
 from icapd.errors import ConfigurationError, Problem
-from icapd.scan.model import Verdict
+from icapd.policy.outcomes import report_result
+from icapd.scan.model import ScanReport, Verdict
 
 URL_CHARACTERS = 300
 NAME_CHARACTERS = 120
@@ -42,6 +43,7 @@ class PageFacts:
     host: str = ""
     transaction: str = ""
     contact: str = ""
+    outcome: str = ""
 
 
 _TRIALS = [
@@ -88,6 +90,7 @@ class BlockPage:
 def _shown(facts: PageFacts) -> dict[str, object]:
     return {
         "verdict": facts.verdict.value,
+        "outcome": str(facts.outcome or report_result(ScanReport(facts.verdict))),
         "rule": _clear(facts.rule, NAME_CHARACTERS),
         "reason": _clear(facts.reason, REASON_CHARACTERS),
         "findings": [_clear(name, NAME_CHARACTERS) for name in facts.findings[:FINDINGS_SHOWN]],

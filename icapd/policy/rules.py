@@ -3,7 +3,7 @@
 Conditions fall into three groups by what can answer them:
 
 - *fixed*: method, service, client, user, host, http_method, extension. Known with the heads, never changing.
-- *judged*: verdict, finding. Known with the scan report only.
+- *judged*: verdict, outcome, finding. Known with the scan report only.
 - *content*: media type and size. The heads claim them, the report knows them.
 
 A claim about content may only make the answer stricter. A block rule therefore holds for what is claimed as well as
@@ -22,18 +22,18 @@ from __future__ import annotations
 import difflib
 import enum
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.conditions import Content, Names, content_conditions, entries, fixed_conditions
 from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.outcomes import MEANING, Result, finding_result, report_result, results_of
 from icapd.scan.model import (
     ERROR_KINDS,
     UNSCANNABLE_KINDS,
     Finding,
-    FindingKind,
     ScanReport,
     Severity,
     Verdict,
@@ -41,6 +41,7 @@ from icapd.scan.model import (
 
 TEXT_CONDITIONS = (
     "verdict",
+    "outcome",
     "finding",
     "method",
     "service",
@@ -67,10 +68,12 @@ class Match(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule ready to be asked. `verdicts` None: whatever the verdict."""
+    """A rule ready to be asked. `verdicts` and `results` None: whatever they are. `where` is its place."""
 
+    where: str
     decision: Decision
     verdicts: frozenset[Verdict] | None
+    results: frozenset[Result] | None
     findings: Names | None
     fixed: tuple[Callable[[Facts], bool], ...]
     content: tuple[Content, ...]
@@ -80,11 +83,11 @@ class CompiledRule:
         for condition in self.fixed:
             if not condition(facts):
                 return Match.NO
-        if self.verdicts is not None or self.findings is not None:
+        if self.verdicts is not None or self.results is not None or self.findings is not None:
             return Match.NOT_YET_KNOWN
         if not self.content:
             return Match.YES
-        if self.decision.action is Action.BLOCK and all(content.claimed(facts) for content in self.content):
+        if self.decision.refuses and all(content.claimed(facts) for content in self.content):
             return Match.YES
         return Match.NOT_YET_KNOWN
 
@@ -93,24 +96,35 @@ class CompiledRule:
         for condition in self.fixed:
             if not condition(facts):
                 return False
-        if not (self._means_verdict(report) and self._means_findings(report)):
+        if not (self._means_verdict(report) and self._means_result(report) and self._means_findings(report)):
             return False
-        believes = self.decision.action is Action.BLOCK
+        believes = self.decision.refuses
         return all(content.real(report) or (believes and content.claimed(facts)) for content in self.content)
 
     def may_hold(self, verdict: Verdict) -> bool:
         """Whether any report of this verdict could meet the rule."""
-        if self.verdicts is None or verdict in self.verdicts:
+        if self._looks_past(verdict):
             return True
-        return self.decision.action is Action.BLOCK and verdict not in _NOTHING_COUNTS
+        return (self.verdicts is None or verdict in self.verdicts) and (
+            self.results is None or not self.results.isdisjoint(results_of(verdict))
+        )
 
-    def answers(self, verdict: Verdict, kind: FindingKind | None) -> bool:
-        """Whether no report of this verdict gets past this rule, as long as what counts in it is of this kind.
-
-        None: whatever its findings are, or without any.
-        """
+    def covers(self, verdict: Verdict) -> bool:
+        """Whether no report of this verdict gets past this rule."""
         return (
             (self.verdicts is None or verdict in self.verdicts)
+            and (self.results is None or self.results >= results_of(verdict))
+            and self.findings is None
+            and not self.fixed
+            and not self.content
+        )
+
+    def answers(self, result: Result) -> bool:
+        """Whether no report of this result gets past this rule, as long as all that counts in it is of this kind."""
+        verdict, kind = MEANING[result]
+        return (
+            (self.verdicts is None or verdict in self.verdicts)
+            and (self.results is None or result in self.results)
             and (self.findings is None or (kind is not None and kind in self.findings))
             and not self.fixed
             and not self.content
@@ -119,8 +133,29 @@ class CompiledRule:
     def _means_verdict(self, report: ScanReport) -> bool:
         if self.verdicts is None or report.verdict in self.verdicts:
             return True
-        return self.may_hold(report.verdict) and any(
+        return self._looks_past(report.verdict) and any(
             finding.verdict in self.verdicts and finding.verdict is not Verdict.CLEAN for finding in report.findings
+        )
+
+    def _looks_past(self, verdict: Verdict) -> bool:
+        """Whether what is outranked counts, too."""
+        return self.decision.refuses and verdict not in _NOTHING_COUNTS
+
+    def _means_result(self, report: ScanReport) -> bool:
+        results = self.results
+        if results is None:
+            return True
+        if self.decision.refuses:
+            return report_result(report) in results or (
+                self._looks_past(report.verdict)
+                and any(
+                    finding_result(finding) in results
+                    for finding in report.findings
+                    if finding.verdict is not Verdict.CLEAN
+                )
+            )
+        return report_result(report) in results and all(
+            finding_result(finding) in results for finding in report.findings if finding.verdict is report.verdict
         )
 
     def _means_findings(self, report: ScanReport) -> bool:
@@ -129,7 +164,7 @@ class CompiledRule:
             return True
         if not any(_is_named(finding, names) for finding in report.findings):
             return False
-        return self.decision.action is Action.BLOCK or all(
+        return self.decision.refuses or all(
             _is_named(finding, names) for finding in report.findings if self._is_concerned(finding)
         )
 
@@ -149,10 +184,13 @@ def compile_rule(rule: Rule, where: str) -> CompiledRule:
     if problems:
         raise ConfigurationError(problems)
     verdicts = frozenset(Verdict(name.upper()) for name in entries(when.verdict))
+    results = frozenset(Result(name.lower()) for name in entries(when.outcome))
     findings = entries(when.finding)
     return CompiledRule(
+        where=where,
         decision=Decision(Action(rule.action), rule.name, rule.reason, rule.page),
         verdicts=verdicts or None,
+        results=results or None,
         findings=Names(findings) if findings else None,
         fixed=tuple(fixed_conditions(when, Action(rule.action) is Action.BLOCK)),
         content=tuple(content_conditions(when)),
@@ -178,7 +216,8 @@ def _empty_conditions(when: When, where: str) -> Iterable[Problem]:
 
 def _wrong_conditions(when: When, where: str) -> Iterable[Problem]:
     checks: tuple[tuple[str, Callable[[str], str]], ...] = (
-        ("verdict", _wrong_verdict),
+        ("verdict", lambda text: _wrong_word("verdict", text.upper(), list(Verdict))),
+        ("outcome", lambda text: _wrong_word("outcome", text.lower(), list(Result))),
         ("method", _wrong_method),
         ("client", _wrong_network),
         ("host", _wrong_host),
@@ -197,12 +236,11 @@ def _wrong_conditions(when: When, where: str) -> Iterable[Problem]:
         yield Problem(f"{where}.when", f"no size is over {over} and under {under} bytes: the rule would never hold")
 
 
-def _wrong_verdict(text: str) -> str:
-    names = [verdict.value for verdict in Verdict]
-    if text.upper() in names:
+def _wrong_word(what: str, text: str, names: Sequence[str]) -> str:
+    if text in names:
         return ""
-    close = difflib.get_close_matches(text.upper(), names, n=1)
-    return f"is no verdict; did you mean {close[0]}?" if close else f"is no verdict; they are {' '.join(names)}"
+    close = difflib.get_close_matches(text, names, n=1)
+    return f"is no {what}; did you mean {close[0]}?" if close else f"is no {what}; they are {' '.join(names)}"
 
 
 def _wrong_method(text: str) -> str:

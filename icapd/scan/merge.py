@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 import msgspec
 
 from icapd.scan.model import (
+    ABSENT_PREFIX,
     UNSCANNABLE_KINDS,
     EngineReport,
     Finding,
@@ -68,7 +69,9 @@ def merge(examination: Examination, required: Collection[str], remote: Iterable[
         )
     reports = tuple(sorted(reports, key=_report_order))
     findings = {finding for report in reports for finding in _findings_of(report, report.engine in required)}
-    findings.update(Finding(FindingKind.FAILED, f"absent:{name}", name) for name in required if name not in present)
+    findings.update(
+        Finding(FindingKind.FAILED, ABSENT_PREFIX + name, name) for name in required if name not in present
+    )
     worst_first = _worst_first(findings)
     return ScanReport(
         verdict_of(worst_first),

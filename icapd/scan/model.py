@@ -68,6 +68,11 @@ UNSCANNABLE_KINDS = frozenset(
 )
 ERROR_KINDS = frozenset({FindingKind.TIMEOUT, FindingKind.FAILED, FindingKind.OVERLOAD})
 
+ABSENT_PREFIX = "absent:"
+"""Begins the name of the FAILED finding for a required engine that gave no report."""
+BODY_LIMIT = "max_body_bytes"
+"""The name of the LIMIT finding for a body that is too large as a whole."""
+
 
 class Severity(enum.IntEnum):
     """How bad a finding is if it is true."""

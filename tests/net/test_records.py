@@ -51,6 +51,7 @@ def test_an_access_line_has_every_field(server: Icapd) -> None:
         "preview": 1024,
         "dripped_bytes": 0,
         "error": "",
+        "outcome": "malicious",
     }
     assert 0 < measured["scan_ms"] <= measured["total_ms"] < 20_000
     assert 0 <= line_age_s(measured["time"], server) < 60
@@ -67,25 +68,28 @@ EARLY = "http://trusted.example/records"
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda url: respmod(None, url=url, allow="204"), ("CLEAN", "allow", "clean", 204, "none")),
-        (lambda url: respmod(b"", url=url), ("CLEAN", "allow", "clean", 200, "none")),
-        (lambda url: reqmod(text(50, url), url=url), ("CLEAN", "allow", "clean", 200, "miss")),
+        (lambda url: respmod(None, url=url, allow="204"), ("CLEAN", "allow", "clean", 204, "none", "clean")),
+        (lambda url: respmod(b"", url=url), ("CLEAN", "allow", "clean", 200, "none", "clean")),
+        (lambda url: reqmod(text(50, url), url=url), ("CLEAN", "allow", "clean", 200, "miss", "clean")),
         (
             lambda url: respmod(text(50, url), "/echo", url=url),
-            ("NOT_SCANNED", "allow", "service-does-not-scan", 200, "none"),
+            ("NOT_SCANNED", "allow", "service-does-not-scan", 200, "none", "not-scanned"),
         ),
         (
             lambda url: respmod(text(5, url), url=EARLY + url[-1]),
-            ("NOT_SCANNED", "allow", "trusted-host", 200, "none"),
+            ("NOT_SCANNED", "allow", "trusted-host", 200, "none", "not-scanned"),
         ),
         (
             lambda url: reqmod(None, url=url.replace("site.", "blocked.")),
-            ("NOT_SCANNED", "block", "blocked-host", 200, "none"),
+            ("NOT_SCANNED", "block", "blocked-host", 200, "none", "forbidden"),
         ),
-        (lambda url: respmod(text(100_001, url), "/small", url=url), ("UNSCANNABLE", "block", "limit", 200, "none")),
+        (
+            lambda url: respmod(text(100_001, url), "/small", url=url),
+            ("UNSCANNABLE", "block", "too-large", 200, "none", "too-large"),
+        ),
         (
             lambda url: Request("RESPMOD", "/respmod", get(url), ok(EXECUTABLE, media_type="image/png"), EXECUTABLE),
-            ("SUSPICIOUS", "monitor", "suspicious", 200, "miss"),
+            ("SUSPICIOUS", "monitor", "suspicious", 200, "miss", "suspicious"),
         ),
     ],
     ids=["null-body", "empty", "clean", "echo", "early allow", "early block", "too large", "mismatch"],
@@ -93,21 +97,24 @@ EARLY = "http://trusted.example/records"
 def test_every_transaction_is_recorded_and_says_its_verdict(
     server: Icapd,
     make: Callable[[str], Request],
-    expected: tuple[str, str, str, int, str],
+    expected: tuple[str, str, str, int, str, str],
     request: pytest.FixtureRequest,
 ) -> None:
     page = make(f"http://site.example/records/{request.node.callspec.indices['make']}")
-    verdict, action, _, status, _ = expected
+    verdict, action, _, status, _, outcome = expected
     before = server.metric("icapd_transactions_total", service=page.service, verdict=verdict, action=action)
+    outcomes = server.metric("icapd_outcomes_total", service=page.service, outcome=outcome)
     reply = ask(server, page)
     info = reply.header("X-Response-Info") or ""
     assert info.partition(";")[0] == verdict
     assert f"action={action}" in info or info == verdict
     after = server.metric("icapd_transactions_total", service=page.service, verdict=verdict, action=action)
     assert after == before + 1
+    assert server.metric("icapd_outcomes_total", service=page.service, outcome=outcome) == outcomes + 1
+    assert info.endswith(f"; outcome={outcome}") or info == verdict
     shown = page.req_hdr.split()[1].decode()
     [line] = server.access_lines(1, url=shown)
-    assert (line["verdict"], line["action"], line["rule"], line["status"], line["cache"]) == expected
+    assert (line["verdict"], line["action"], line["rule"], line["status"], line["cache"], line["outcome"]) == expected
     assert reply.status == status
 
 

@@ -36,10 +36,11 @@ LINE = AccessLine(
     scan_ms=1.25,
     total_ms=2.5,
     error="",
+    outcome="malicious",
 )
 TEXT = (
     b"1700000000.500 2 192.0.2.7 RESPMOD/200 /respmod 1234 GET http://site.example/page alice MALICIOUS block "
-    b"malicious One,Two miss 0badcafe-1\n"
+    b"malicious One,Two miss 0badcafe-1 malicious\n"
 )
 HOSTILE = 'a b"c\\d\te\nf\rg\x00h\x1bi\u2028j\u00e9k'
 

@@ -102,10 +102,12 @@ def test_buckets_are_cumulative_and_agree_with_count_and_sum(durations: list[flo
 
 def test_a_transaction_is_counted_by_its_labels_and_timed_by_its_service() -> None:
     counters = Counters()
-    counters.transaction(("/scan", "RESPMOD", "204", "CLEAN", "allow"), 0.002)
-    counters.transaction(("/scan", "RESPMOD", "200", "MALICIOUS", "block"), 0.2)
-    counters.transaction(("/scan", "RESPMOD", "200", "MALICIOUS", "block"), 40.0)
-    counters.transaction(("/echo", "REQMOD", "200", "NOT_SCANNED", "allow"), 0.01)
+    counters.transaction(("/scan", "RESPMOD", "204", "CLEAN", "allow", "clean"), 0.002)
+    counters.transaction(("/scan", "RESPMOD", "200", "MALICIOUS", "block", "malicious"), 0.2)
+    counters.transaction(("/scan", "RESPMOD", "200", "MALICIOUS", "block", "malicious"), 40.0)
+    counters.transaction(("/echo", "REQMOD", "200", "NOT_SCANNED", "allow", "not-scanned"), 0.01)
+    counters.transaction(("/scan", "REQMOD", "204", "CLEAN", "allow", "clean"), 0.001)
+    counters.transaction(("/late", "RESPMOD", "200", "", "", ""), 0.001)
     for _ in range(2):  # asking changes nothing
         families = exposed(counters.values())
         blocked = {
@@ -116,10 +118,14 @@ def test_a_transaction_is_counted_by_its_labels_and_timed_by_its_service() -> No
             "action": "block",
         }
         assert sample(families, "icapd_transactions_total", **blocked) == 2
-        assert sample(families, "icapd_transaction_seconds_count", service="/scan") == 3
-        assert sample(families, "icapd_transaction_seconds_bucket", service="/scan", le="30.0") == 2
-        assert sample(families, "icapd_transaction_seconds_sum", service="/scan") == pytest.approx(40.202)
+        assert sample(families, "icapd_transaction_seconds_count", service="/scan") == 4
+        assert sample(families, "icapd_transaction_seconds_bucket", service="/scan", le="30.0") == 3
+        assert sample(families, "icapd_transaction_seconds_sum", service="/scan") == pytest.approx(40.203)
         assert sample(families, "icapd_transaction_seconds_count", service="/echo") == 1
+        assert sample(families, "icapd_outcomes_total", service="/scan", outcome="clean") == 2
+        assert sample(families, "icapd_outcomes_total", service="/scan", outcome="malicious") == 2
+        (outcomes,) = [family for family in families if family.name == "icapd_outcomes"]
+        assert len([s for s in outcomes.samples if s.name == "icapd_outcomes_total"]) == 3
 
 
 def counted(drips: int, connections: int, duration: float) -> Values:
@@ -127,7 +133,7 @@ def counted(drips: int, connections: int, duration: float) -> Values:
     counters.add("icapd_drips_total", (), drips)
     counters.set("icapd_open_connections", connections)
     counters.observe(SCANS, ("CLEAN",), duration)
-    counters.transaction(("/scan", "RESPMOD", "204", "CLEAN", "allow"), duration)
+    counters.transaction(("/scan", "RESPMOD", "204", "CLEAN", "allow", "clean"), duration)
     return counters.values()
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from icapd.config.schema import Rule
 from icapd.errors import ConfigurationError
-from icapd.policy.decide import OUTCOMES, UNCOVERED, Policy, compile_policy
+from icapd.policy.decide import UNCOVERED, Policy, compile_policy
 from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.outcomes import MEANING, Result
 from icapd.scan.model import UNKNOWN_IDENTITY, Finding, FindingKind, Identity, ScanReport, Verdict
 
 
@@ -72,24 +73,26 @@ def test_a_body_without_a_report_is_not_scanned_and_never_clean() -> None:
     assert made.decide(Facts()).rule == "not-scanned"
 
 
-@pytest.mark.parametrize(("verdict", "kind"), OUTCOMES, ids=str)
-def test_an_outcome_left_open_is_named(verdict: Verdict, kind: FindingKind | None) -> None:
-    rules = [
-        rule(
-            f"{other}-{other_kind}",
-            "allow",
-            verdict=other.value,
-            **({"finding": other_kind.value} if other_kind else {}),
-        )
-        for other, other_kind in OUTCOMES
-        if (other, other_kind) != (verdict, kind)
-    ]
+def by_outcome(result: Result) -> Rule:
+    return rule(result.value, "allow", outcome=result.value)
+
+
+@pytest.mark.parametrize("missing", Result)
+def test_an_outcome_left_open_is_named(missing: Result) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        policy(*rules)
+        policy(*(by_outcome(result) for result in Result if result is not missing))
     (problem,) = refused.value.problems
     assert problem.where == "policy"
-    assert f"the outcome {verdict}" in problem.what
-    assert kind is None or f"({kind})" in problem.what
+    assert f"the outcome {missing} " in problem.what
+
+
+def test_verdicts_and_kinds_name_outcomes_too() -> None:
+    pairs = dict.fromkeys(MEANING.values())
+    rules = [
+        rule(f"{verdict}-{kind}", "allow", verdict=verdict.value, **({"finding": kind.value} if kind else {}))
+        for verdict, kind in pairs
+    ]
+    assert policy(*rules).decide(Facts()).rule == "NOT_SCANNED-None"
 
 
 @pytest.mark.parametrize(
@@ -98,17 +101,13 @@ def test_an_outcome_left_open_is_named(verdict: Verdict, kind: FindingKind | Non
 def test_a_further_condition_does_not_cover_an_outcome(condition: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         policy(rule("some", "block", **condition))
-    assert len(refused.value.problems) == len(OUTCOMES)
+    assert len(refused.value.problems) == len(Result)
 
 
 def test_enumerated_outcomes_cover_and_the_unnamed_rest_is_blocked() -> None:
-    made = policy(
-        *(
-            rule(f"{verdict}-{kind}", "allow", verdict=verdict.value, **({"finding": kind.value} if kind else {}))
-            for verdict, kind in OUTCOMES
-        )
-    )
-    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE))) is UNCOVERED
+    made = policy(*map(by_outcome, Result))
+    assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE))).rule == "unsupported"
+    assert made.decide(Facts(report=ScanReport(Verdict.ERROR))).rule == "engine-failed"
     both = (Finding(FindingKind.ENCRYPTED, "a", "archive"), Finding(FindingKind.LIMIT, "b", "archive"))
     assert made.decide(Facts(report=ScanReport(Verdict.UNSCANNABLE, both))) is UNCOVERED
     assert UNCOVERED.action is Action.BLOCK

@@ -17,6 +17,7 @@ ALLOWED = {
     "difflib",
     "enum",
     "fnmatch",
+    "types",
     "hashlib",
     "ipaddress",
     "jinja2",

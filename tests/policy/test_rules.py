@@ -10,6 +10,7 @@ from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError
 from icapd.policy.conditions import Names
 from icapd.policy.facts import Facts
+from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
 from icapd.scan.merge import verdict_of
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
@@ -26,7 +27,7 @@ def test_a_rule_without_conditions_holds_at_once() -> None:
     rule = compiled()
     assert rule.early(Facts()) is Match.YES
     assert rule.holds(Facts(), CLEAN)
-    assert rule.answers(Verdict.CLEAN, None)
+    assert rule.answers(Result.CLEAN)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +266,7 @@ def test_a_condition_that_cannot_be_meant_is_refused(when: dict[str, Any], where
 def test_every_condition_of_the_schema_is_compiled() -> None:
     values: dict[str, Any] = {
         "verdict": "CLEAN",
+        "outcome": "clean",
         "method": "REQMOD",
         "client": "192.0.2.1",
         "size_over_bytes": 1,
@@ -272,4 +274,4 @@ def test_every_condition_of_the_schema_is_compiled() -> None:
         "media_type": "a/b",
     }
     for key in When.model_fields:
-        assert not compiled(**{key: values.get(key, "x")}).answers(Verdict.MALICIOUS, None), key
+        assert not compiled(**{key: values.get(key, "x")}).answers(Result.MALICIOUS), key

@@ -8,29 +8,29 @@ import pytest
 
 from icapd.config.policies import SHIPPED_POLICIES, shipped_rules
 from icapd.config.schema import Rule
-from icapd.policy.decide import OUTCOMES, compile_policy
+from icapd.policy.decide import compile_policy
 from icapd.policy.facts import Action, Facts
+from icapd.policy.outcomes import Result, sample_report
 from icapd.scan.merge import verdict_of
 from icapd.scan.model import Finding, FindingKind, ScanReport, Severity, Verdict
 
 ALLOW, BLOCK, MONITOR = Action.ALLOW, Action.BLOCK, Action.MONITOR
 
-TABLE: list[tuple[Verdict, FindingKind | None, str, tuple[Action, Action, Action]]] = [
-    (Verdict.CLEAN, None, "clean", (ALLOW, ALLOW, ALLOW)),
-    (Verdict.NOT_SCANNED, None, "not-scanned", (ALLOW, ALLOW, ALLOW)),
-    (Verdict.MALICIOUS, FindingKind.MALWARE, "malicious", (BLOCK, BLOCK, BLOCK)),
-    (Verdict.FORBIDDEN, FindingKind.FORBIDDEN, "forbidden", (BLOCK, BLOCK, BLOCK)),
-    (Verdict.ERROR, FindingKind.FAILED, "engine-failure", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.ERROR, FindingKind.TIMEOUT, "timeout", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.ERROR, FindingKind.OVERLOAD, "overload", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.ERROR, None, "engine-failure", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.UNSCANNABLE, FindingKind.LIMIT, "limit", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.UNSCANNABLE, FindingKind.UNSUPPORTED, "unsupported", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.UNSCANNABLE, FindingKind.ENCRYPTED, "encrypted", (BLOCK, MONITOR, MONITOR)),
-    (Verdict.UNSCANNABLE, FindingKind.CORRUPT, "corrupt", (BLOCK, MONITOR, MONITOR)),
-    (Verdict.UNSCANNABLE, None, "otherwise", (BLOCK, BLOCK, MONITOR)),
-    (Verdict.SUSPICIOUS, FindingKind.SUSPICIOUS, "suspicious", (BLOCK, MONITOR, MONITOR)),
-    (Verdict.SUSPICIOUS, FindingKind.TYPE_MISMATCH, "suspicious", (BLOCK, MONITOR, MONITOR)),
+TABLE: list[tuple[Result, str, tuple[Action, Action, Action]]] = [
+    (Result.CLEAN, "clean", (ALLOW, ALLOW, ALLOW)),
+    (Result.NOT_SCANNED, "not-scanned", (ALLOW, ALLOW, ALLOW)),
+    (Result.MALICIOUS, "malicious", (BLOCK, BLOCK, BLOCK)),
+    (Result.FORBIDDEN, "forbidden", (BLOCK, BLOCK, BLOCK)),
+    (Result.ENGINE_FAILED, "engine-failure", (BLOCK, BLOCK, MONITOR)),
+    (Result.ENGINE_ABSENT, "engine-absent", (BLOCK, BLOCK, MONITOR)),
+    (Result.TIMED_OUT, "timeout", (BLOCK, BLOCK, MONITOR)),
+    (Result.OVERLOADED, "overload", (BLOCK, BLOCK, MONITOR)),
+    (Result.TOO_LARGE, "too-large", (BLOCK, BLOCK, MONITOR)),
+    (Result.LIMIT, "limit", (BLOCK, BLOCK, MONITOR)),
+    (Result.UNSUPPORTED, "unsupported", (BLOCK, BLOCK, MONITOR)),
+    (Result.ENCRYPTED, "encrypted", (BLOCK, MONITOR, MONITOR)),
+    (Result.CORRUPT, "corrupt", (BLOCK, MONITOR, MONITOR)),
+    (Result.SUSPICIOUS, "suspicious", (BLOCK, MONITOR, MONITOR)),
 ]
 
 
@@ -38,21 +38,26 @@ def report(verdict: Verdict, *kinds: FindingKind) -> ScanReport:
     return ScanReport(verdict, tuple(Finding(kind, "name", "engine") for kind in kinds))
 
 
-def test_the_table_has_every_outcome() -> None:
-    named = {(verdict, kind) for verdict, kind, _, _ in TABLE}
-    assert named >= {(verdict, kind) for verdict, kind in OUTCOMES if kind}
-    assert {verdict for verdict, _ in named} == set(Verdict)
+def test_the_table_has_every_outcome_and_each_policy_a_rule_for_it() -> None:
+    assert {result for result, _, _ in TABLE} == set(Result)
+    for name in SHIPPED_POLICIES:
+        assert {str(rule.when.outcome) for rule in shipped_rules(name)} >= {result.value for result in Result}
 
 
-@pytest.mark.parametrize(("verdict", "kind", "rule", "actions"), TABLE)
+@pytest.mark.parametrize(("result", "rule", "actions"), TABLE)
 def test_shipped_policies_answer_as_the_table_says(
-    verdict: Verdict, kind: FindingKind | None, rule: str, actions: tuple[Action, Action, Action]
+    result: Result, rule: str, actions: tuple[Action, Action, Action]
 ) -> None:
-    kinds = [kind] if kind else []
     for name, action in zip(("strict", "balanced", "open"), actions, strict=True):
         made = compile_policy(name, [], shipped_rules(name))
-        decision = made.decide(Facts(report=report(verdict, *kinds)))
+        decision = made.decide(Facts(report=sample_report(result)))
         assert (decision.action, decision.rule) == (action, rule), name
+
+
+@pytest.mark.parametrize("verdict", [Verdict.UNSCANNABLE, Verdict.ERROR])
+def test_a_failure_without_a_finding_is_answered_as_strictly_as_the_strictest(verdict: Verdict) -> None:
+    for name, action in (("strict", BLOCK), ("balanced", BLOCK), ("open", MONITOR)):
+        assert compile_policy(name, [], shipped_rules(name)).decide(Facts(report=report(verdict))).action is action
 
 
 @pytest.mark.parametrize("verdict", [Verdict.UNSCANNABLE, Verdict.ERROR])

@@ -17,6 +17,12 @@ class When(Table):
         examples=["UNSCANNABLE"],
         description="CLEAN SUSPICIOUS MALICIOUS FORBIDDEN UNSCANNABLE ERROR NOT_SCANNED",
     )
+    outcome: Text | None = Field(
+        None,
+        examples=[["encrypted", "corrupt"]],
+        description="clean malicious suspicious forbidden too-large limit unsupported encrypted corrupt overloaded "
+        "timed-out engine-absent engine-failed not-scanned",
+    )
     finding: Text | None = Field(
         None, examples=[["encrypted", "corrupt"]], description="a finding's kind or name; * and ? are wildcards"
     )
