@@ -22,6 +22,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "icapd.config.schema": ("icapd.config.address",),
     "icapd.scan.model": ("icapd.errors",),
     "icapd.scan.engine_api": ("icapd.errors", "icapd.scan.model"),
+    "icapd.scan.indicators": ("icapd.scan.model",),
     # The pure core.
     "icapd.icap": ("icapd.errors",),
     "icapd.policy": ("icapd.errors", "icapd.config.schema", "icapd.scan.model"),
@@ -108,9 +109,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "icapd.__main__": ("icapd.cli",),
 }
 
-ENGINES_MAY_IMPORT = {"icapd.scan.engine_api", "icapd.scan.model"}
+ENGINES_MAY_IMPORT = {"icapd.scan.engine_api", "icapd.scan.indicators", "icapd.scan.model"}
 
-PURE = ("icapd.icap", "icapd.policy", "icapd.scan.merge", "icapd.worker.frames")
+PURE = ("icapd.icap", "icapd.policy", "icapd.scan.indicators", "icapd.scan.merge", "icapd.worker.frames")
 """These read no clock, disk, network, environment or logger, so a test needs nothing but values."""
 
 IMPURE = {

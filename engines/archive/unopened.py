@@ -35,8 +35,6 @@ _CONTAINERS: Final[dict[str, str]] = {
     "application/x-vhdx": "vhdx",
     "application/vnd.squashfs": "squashfs",
     "application/x-iso9660-image": "iso9660",
-    "application/x-ole-storage": "ole",
-    "application/x-msi": "ole",
     "application/onenote": "onenote",
     "application/pdf": "pdf",
     "application/vnd.ms-tnef": "tnef",

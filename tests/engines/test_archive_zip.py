@@ -257,7 +257,6 @@ def test_gzip_by_its_marks() -> None:
         (s.BZ2, "bzip2"),
         (s.XZ, "xz"),
         (s.ZSTD, "zstd"),
-        (s.ole2(), "ole"),
         (s.PDF, "pdf"),
     ],
 )

@@ -1,0 +1,195 @@
+"""Compound files: reads every stream once, says what the whole file amounts to, then yields what is inside.
+
+The judgement comes before the members, so that a scan whose time ends inside a member keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from engines.office import embedded, findings, ole_table, vba, vba_table
+from engines.office.compound import ENTRIES_LIMIT, ORPHANS, Compound, Damaged, Entry
+from engines.office.limits import OfficeOptions
+from icapd.scan.engine_api import LimitReached
+from icapd.scan.indicators import Indicator, add_up
+from icapd.scan.model import Budget, Finding, Sample
+
+FORMAT: Final = "ole"
+COMBINATIONS: Final = (*vba_table.COMBINATIONS, *ole_table.COMBINATIONS)
+_STORAGES_MAX: Final = 256
+_DDE_FIELD = re.compile(
+    rb"\x13[ -~\x01]{0,40}DDE(?:AUTO)?[ \t][^\x13-\x15]{0,400}"
+    rb"|\x13\0(?:[ -~\x01]\0){0,40}D\0D\0E\0(?:A\0U\0T\0O\0)?[ \t]\0[^\x13-\x15]{0,800}",
+    re.IGNORECASE,
+)
+_STORED_OBJECT = re.compile(rb"\x10\x00\x11\x10")
+"""The head of a compressed ExOleObjStg ([MS-PPT] 2.10.34): instance 1, type 0x1011."""
+_PROTECTED_SLIDES: Final = 0xF3D1C4DF
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a file showed so far. State: grows stream by stream."""
+
+    signs: list[Indicator] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    members: list[tuple[str, bytes]] = field(default_factory=list)
+    project: dict[str, bytes] = field(default_factory=dict)
+    forms: list[bytes] = field(default_factory=list)
+    loose: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[Sample | Finding]:
+    """The findings about a compound file, then its sources, packages and streams as samples.
+
+    Raises: LimitReached, DeadlineReached.
+    """
+    found = _Found()
+    reached = ""
+    try:
+        file = Compound(sample.data, budget)
+    except Damaged:
+        found.notes.append(findings.corrupt(FORMAT, sample.trail))
+        raw = bytes(sample.data)
+        found.loose += [(f"VBA/recovered {number}", text) for number, text in enumerate(vba.carved(raw, budget), 1)]
+        project = vba.Project()
+    else:
+        found.notes += [findings.limit(ENTRIES_LIMIT, sample.trail)] if file.has_more else []
+        try:
+            _read(file, sample, found, budget)
+        except LimitReached as error:
+            reached = error.limit
+        project = vba.read_project(file, found.project, budget)
+    _add_loose(found, project)
+    found.signs += vba.signs(project, found.forms, budget)
+    if project.is_cut:
+        found.notes.append(findings.limit(vba.SOURCE_LIMIT, sample.trail))
+    yield from add_up(findings.ENGINE, found.signs, COMBINATIONS, options.thresholds, sample.trail)
+    yield from found.notes
+    found.members[:0] = [(f"VBA/{name}", source) for name, source in project.sources]
+    for name, content in found.members:
+        if content:
+            budget.take_member()
+            yield sample.member(content, name)
+    if reached:
+        yield findings.limit(reached, sample.trail)
+
+
+def _add_loose(found: _Found, project: vba.Project) -> None:
+    """Sources that no project lists, unless they are another copy of a listed one."""
+    known = {source for _, source in project.sources}
+    for name, source in found.loose:
+        if source not in known:
+            project.add(name.removeprefix("VBA/"), source)
+            known.add(source)
+
+
+def _read(file: Compound, sample: Sample, found: _Found, budget: Budget) -> None:
+    storages = vba.project_storages(file)
+    classes = {file.class_id, *(entry.class_id for entry in file.entries)}
+    found.signs += [ole_table.CLASSES[each] for each in classes if each in ole_table.CLASSES]
+    for entry in file.entries:
+        if not entry.is_stream or not entry.size_bytes:
+            continue
+        content = file.read(entry, budget)
+        if len(content) < entry.size_bytes:
+            found.notes.append(findings.corrupt(FORMAT, (*sample.trail, entry.name)))
+        if entry.path.startswith(ORPHANS):
+            found.signs.append(ole_table.UNLINKED)
+        if vba.is_project_stream(entry, storages):
+            found.project[entry.path] = content
+            continue
+        _look(entry, content, sample, found, budget)
+
+
+def _look(entry: Entry, content: bytes, sample: Sample, found: _Found, budget: Budget) -> None:
+    """One stream that is no part of a project: its signs, and what it is as a member."""
+    name = entry.path.rpartition("/")[2].lower()
+    reader = _READERS.get(name)
+    if reader is not None and reader(content, sample, found, budget):
+        return
+    if content[:2] == b"MZ" and b"PE\0\0" in content[:1024]:
+        found.signs.append(ole_table.EXECUTABLE)
+    if name in ("o", "f"):
+        found.forms.append(content)
+    sources = enumerate(vba.carved(content, budget), 1)
+    found.loose += [(f"VBA/{entry.name} {number}", source) for number, source in sources]
+    found.members.append((entry.name, content))
+
+
+def _package(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    package = embedded.package(content)
+    if package is None:
+        found.members.append(("Ole10Native", content[4:]))
+        return True
+    found.signs += package.signs
+    found.members.append((package.name, package.data))
+    return True
+
+
+def _moniker(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    found.signs += embedded.moniker_signs(content)
+    return False
+
+
+def _equation(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    found.signs += embedded.equation_signs(content)
+    return False
+
+
+def _word(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    """The flags of the FIB ([MS-DOC] 2.5.2) and the fields of the text."""
+    if len(content) >= 12 and content[11] & 0x01:
+        found.notes.append(findings.encrypted("doc", sample.trail))
+        return False
+    for match in _DDE_FIELD.finditer(content):
+        budget.check_time()
+        found.signs += embedded.dde_signs(match[0])
+    return False
+
+
+def _slides(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    """Slides keep projects and objects as compressed compound files of their own."""
+    for number, match in enumerate(_STORED_OBJECT.finditer(content)):
+        at = match.end()
+        if number >= _STORAGES_MAX or at + 8 > len(content):
+            break
+        budget.check_time()
+        size_bytes = min(int.from_bytes(content[at : at + 4], "little"), len(content) - at - 4)
+        most = min(int.from_bytes(content[at + 4 : at + 8], "little"), budget.bytes_left)
+        try:
+            inflater = zlib.decompressobj()
+            storage = inflater.decompress(content[at + 8 : at + 4 + size_bytes], max(most, 1))
+        except zlib.error:
+            continue
+        budget.take_bytes(len(storage))
+        budget.check_ratio(len(sample.data), len(storage))
+        found.members.append((f"object {number + 1}", storage))
+    return False
+
+
+def _current_user(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    if int.from_bytes(content[12:16], "little") == _PROTECTED_SLIDES:
+        found.notes.append(findings.encrypted("ppt", sample.trail))
+    return False
+
+
+def _encrypted_package(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    found.notes.append(findings.encrypted("ooxml", sample.trail))
+    return False
+
+
+_READERS: Final[dict[str, Callable[[bytes, Sample, _Found, Budget], bool]]] = {
+    "\x01ole10native": _package,
+    "\x01ole": _moniker,
+    "equation native": _equation,
+    "worddocument": _word,
+    "powerpoint document": _slides,
+    "current user": _current_user,
+    "encryptedpackage": _encrypted_package,
+}
+"""What is known of a stream by its name; True when the stream itself is no member any more."""

@@ -1,0 +1,37 @@
+"""The office engine as an unpacker: decides by the first bytes which reader a sample gets, if any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from engines.office import ole_files
+from engines.office.compound import MAGIC
+from engines.office.findings import ENGINE
+from engines.office.limits import OfficeOptions
+from icapd.scan.model import Budget, Finding, Sample
+
+Reader = Callable[[Sample, OfficeOptions, Budget], Iterator[Sample | Finding]]
+
+_BY_MAGIC: Final[dict[bytes, Reader]] = {MAGIC[:4]: ole_files.unpack}
+
+
+class OfficeUnpacker:
+    """Judges documents and finds what is inside them. Keeps nothing between samples."""
+
+    name = ENGINE
+
+    def __init__(self, options: OfficeOptions) -> None:
+        self._options = options
+
+    def opens(self, sample: Sample) -> bool:
+        return _reader(sample) is not None
+
+    def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
+        reader = _reader(sample)
+        if reader is not None:
+            yield from reader(sample, self._options, budget)
+
+
+def _reader(sample: Sample) -> Reader | None:
+    return _BY_MAGIC.get(sample.head(4))

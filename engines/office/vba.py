@@ -1,0 +1,146 @@
+"""Finds the Visual Basic project of a compound file, recovers its source and says which signs it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from engines.office import ovba, vba_table
+from engines.office.compound import Compound, Entry
+from engines.office.vba_text import Prepared, prepare
+from icapd.scan.indicators import Indicator, seen_in
+from icapd.scan.model import Budget
+
+SOURCE_BYTES_MAX: Final = 4 * 1024 * 1024
+SOURCE_LIMIT: Final = "office.max_macro_bytes"
+_CARVED_MAX: Final = 256
+_STRONG: Final = frozenset({"run", "download", "network", "inject", "write", "protection"})
+_COMPILED_AUTO = re.compile(r"auto_?(?:open|close|exec)|document_(?:open|close)|workbook_(?:open|activate)")
+_AUTO: Final = next(row for row in vba_table.ROWS if row.name == "vba:auto-exec")
+_CODE_LINE = re.compile(rb"(?m)^(?!Attribute )[ \t]*[^\s']")
+
+
+@dataclass(slots=True)
+class Project:
+    """What was recovered: sources by module name, the compiled parts, and the streams that belong to it."""
+
+    sources: list[tuple[str, bytes]] = field(default_factory=list)
+    compiled: list[bytes] = field(default_factory=list)
+    has_lost_source: bool = False
+    is_cut: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.sources and not self.compiled
+
+    def add(self, name: str, source: bytes) -> None:
+        left = SOURCE_BYTES_MAX - sum(len(each) for _, each in self.sources)
+        self.is_cut |= len(source) >= left
+        self.sources.append((name, source[:left]))
+
+
+def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> Project:
+    """The project whose streams are among `streams`, by path.
+
+    Raises: LimitReached, DeadlineReached.
+    """
+    project = Project()
+    by_lower = {path.lower(): content for path, content in streams.items()}
+    for path, content in by_lower.items():
+        if path.rpartition("/")[2] != "dir":
+            continue
+        prefix = path[: -len("dir")]
+        directory = ovba.decompress(content, 0, budget, SOURCE_BYTES_MAX)
+        listed = list(ovba.modules(directory))
+        for module in listed:
+            stream = by_lower.get(prefix + module.stream.lower())
+            if stream is not None:
+                _add_module(project, module, stream, budget)
+        if listed:
+            project.compiled.append(by_lower.get(prefix + "_vba_project", b""))
+    return project
+
+
+def is_project_stream(entry: Entry, storages: set[str]) -> bool:
+    return entry.is_stream and entry.path.rpartition("/")[0].lower() in storages
+
+
+def project_storages(file: Compound) -> set[str]:
+    """The storages that hold a project: those with a stream `dir` ([MS-OVBA] 2.2.1), in lower case."""
+    paths = (entry.path.lower().rpartition("/") for entry in file.entries if entry.is_stream)
+    return {storage for storage, _, name in paths if name == "dir"}
+
+
+def _add_module(project: Project, module: ovba.Module, stream: bytes, budget: Budget) -> None:
+    source = ovba.decompress(stream, module.offset, budget, SOURCE_BYTES_MAX)
+    if not source:
+        source = b"\n".join(carved(stream, budget))
+    project.add(module.name, source)
+    if not _CODE_LINE.search(source):
+        project.has_lost_source |= not source and module.offset > 0
+        project.compiled.append(stream[: module.offset])
+
+
+def carved(content: bytes, budget: Budget) -> Iterator[bytes]:
+    """Sources wherever a compressed module seems to begin: for what no `dir` stream lists, and for damaged files."""
+    at = content.find(ovba.SOURCE_MARK)
+    for _ in range(_CARVED_MAX):
+        if at < 0:
+            return
+        if at >= 3 and (source := ovba.decompress(content, at - 3, budget, SOURCE_BYTES_MAX)):
+            yield source
+        at = content.find(ovba.SOURCE_MARK, at + 1)
+
+
+def signs(project: Project, forms: list[bytes], budget: Budget) -> list[Indicator]:
+    """The rows that a project shows. Source decides; compiled code speaks only where source is missing.
+
+    Args: `forms` are streams of user forms, whose texts macros like to read their strings from.
+    """
+    if not project.sources:
+        return []
+    text = "\n".join(source.decode("latin-1") for _, source in project.sources)
+    prepared = prepare(text, budget.check_time)
+    found = list(seen_in(prepared.plain, vba_table.ROWS, budget.check_time))
+    found += _decoded_signs(prepared, found, budget)
+    found += [vba_table.MANY_TRICKS[trick] for trick in sorted(prepared.tricks)]
+    found += _compiled_signs(project, found, budget)
+    if found:
+        found += _form_signs(forms, found, budget)
+    return found
+
+
+def _decoded_signs(prepared: Prepared, plain: list[Indicator], budget: Budget) -> Iterator[Indicator]:
+    if not prepared.decoded:
+        return
+    known = {row.name for row in plain}
+    hidden = [row for row in seen_in(prepared.decoded, vba_table.ROWS, budget.check_time) if row.name not in known]
+    yield from hidden
+    if any(row.group in _STRONG and row.severity >= vba_table.HIGH for row in hidden):
+        yield vba_table.HIDDEN_WORDS
+
+
+def _compiled_signs(project: Project, found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
+    """Signs of code whose source was taken away: Office runs what is compiled."""
+    compiled = b"\n".join(project.compiled)[:SOURCE_BYTES_MAX].decode("latin-1").lower()
+    if not compiled.strip():
+        return
+    known = {row.group for row in found}
+    wide = compiled.replace("\0", "")
+    rows = [row for row in vba_table.ROWS if row.group in _STRONG - known and row.pattern is None]
+    strong = list(seen_in(wide, rows, budget.check_time))
+    starts = _COMPILED_AUTO.search(wide) is not None and "auto" not in known
+    if strong or project.has_lost_source:
+        yield from strong
+        yield vba_table.NO_SOURCE
+        if starts:
+            yield _AUTO
+
+
+def _form_signs(forms: list[bytes], found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
+    text = b"\n".join(forms)[:SOURCE_BYTES_MAX].decode("latin-1").lower().replace("\0", "")
+    known = {row.name for row in found}
+    rows = [row for row in vba_table.ROWS if row.group in _STRONG and row.name not in known and row.pattern is None]
+    return seen_in(text, rows, budget.check_time)
