@@ -18,7 +18,7 @@ import sys
 import msgspec
 
 from icapd import __version__
-from icapd.cache.tiers import load_secret
+from icapd.cache.secret import load_secret, prepare_disk
 from icapd.config.address import Endpoint, parse_admin, parse_listen
 from icapd.config.load import Loaded
 from icapd.config.schema import Settings
@@ -47,6 +47,7 @@ def serve(loaded: Loaded) -> int:
     settings = loaded.settings
     snapshot = gather_snapshot(settings.engines, loaded.resolve)
     check_engines(snapshot)
+    prepare_disk(settings.cache, loaded.resolve)
     plan = make_plan(loaded, snapshot)
     fronts, scanners = process_counts(settings)
     access_fd = _open_access(loaded)
@@ -82,8 +83,12 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
     """What every front is told."""
     settings = loaded.settings
     spool = settings.spool.model_copy(update={"directory": str(loaded.resolve(settings.spool.directory))})
+    disk = settings.cache.disk
+    if disk.directory is not None:
+        disk = disk.model_copy(update={"directory": str(loaded.resolve(disk.directory))})
+    cache = settings.cache.model_copy(update={"disk": disk})
     return Plan(
-        settings=settings.model_copy(update={"spool": spool}).model_dump_json().encode(),
+        settings=settings.model_copy(update={"spool": spool, "cache": cache}).model_dump_json().encode(),
         ruleset=snapshot.ruleset,
         istag=istag(snapshot.ruleset, _judgement(loaded)),
         required={name: options.required for name, options in settings.engines.items() if options.enabled},

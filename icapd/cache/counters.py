@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from icapd.cache.record import RefusalReason
+
+_LOOKUPS = ("hits", "misses", "errors", "refused", "skipped")
+_STORES = ("stored", "store_errors", "stores_skipped", "evicted", "warmed")
+
 
 @dataclass(slots=True)
 class TierCounters:
@@ -24,8 +29,19 @@ class TierCounters:
     stores_skipped: int = 0
 
     evicted: int = 0
+    warmed: int = 0
+    """Taken over from the disk at the start."""
     entries: int = 0
     size_bytes: int = 0
+    lookup_s: float = 0.0
+    """The time of all look-ups but skipped ones."""
+
+    def count_refusal(self, reason: RefusalReason) -> None:
+        """Clocks differ, and sweeping takes its time: a record whose life has just ended is nothing to report."""
+        if reason is RefusalReason.EXPIRED:
+            self.misses += 1
+        else:
+            self.refused += 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,14 +49,26 @@ class CacheCounters:
     """The counters of all tiers."""
 
     memory: TierCounters
+    disk: TierCounters
     memcached: TierCounters
 
-    def samples(self) -> Iterator[tuple[str, tuple[str, ...], int]]:
-        """Every number as metric name, labels and value."""
-        for tier, counters in (("memory", self.memory), ("memcached", self.memcached)):
-            for result in ("hits", "misses", "errors", "refused", "skipped"):
+    def samples(self, *, with_shared: bool = True) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """Every number as metric name, labels and value.
+
+        Args:
+            with_shared: whether to tell the size of what several processes share; one of them must.
+        """
+        tiers = (
+            ("memory", self.memory, True),
+            ("disk", self.disk, with_shared),
+            ("memcached", self.memcached, False),
+        )
+        for tier, counters, has_size in tiers:
+            for result in _LOOKUPS:
                 yield "icapd_cache_lookups_total", (tier, result), getattr(counters, result)
-            for result in ("stored", "store_errors", "stores_skipped", "evicted"):
+            for result in _STORES:
                 yield "icapd_cache_stores_total", (tier, result), getattr(counters, result)
-        yield "icapd_cache_entries", ("memory",), self.memory.entries
-        yield "icapd_cache_bytes", ("memory",), self.memory.size_bytes
+            yield "icapd_cache_lookup_seconds_total", (tier,), counters.lookup_s
+            if has_size:
+                yield "icapd_cache_entries", (tier,), counters.entries
+                yield "icapd_cache_bytes", (tier,), counters.size_bytes

@@ -20,7 +20,7 @@ from twisted.python.threadpool import ThreadPool
 from icapd.cache.breaker import Breaker, BreakerState
 from icapd.cache.client import BoundedPool, server_address
 from icapd.cache.counters import TierCounters
-from icapd.cache.record import RecordRefused, RefusalReason, Signer, Stored, memcached_key
+from icapd.cache.record import RecordRefused, Signer, Stored, memcached_key
 from icapd.config.schema import MemcachedCache
 from icapd.reactor import DelayedCall
 from icapd.scan.model import CacheKey, ScanReport
@@ -157,7 +157,9 @@ class MemcachedTier:
             self.counters.skipped += 1
             return None
         name = memcached_key(key)
+        started = time.perf_counter()
         reply = await self._ask(server, lambda connections: connections.get(name))
+        self.counters.lookup_s += time.perf_counter() - started
         match reply.ending:
             case _Ending.FAILED:
                 self.counters.errors += 1
@@ -202,11 +204,7 @@ class MemcachedTier:
         try:
             stored = self._signer.open_record(key, data, self._wall())
         except RecordRefused as refusal:
-            # memcached counts in whole seconds of its own clock, so a record just expired is nothing to report.
-            if refusal.reason is RefusalReason.EXPIRED:
-                self.counters.misses += 1
-            else:
-                self.counters.refused += 1
+            self.counters.count_refusal(refusal.reason)
             return None
         self.counters.hits += 1
         return stored

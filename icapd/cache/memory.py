@@ -8,6 +8,7 @@ full collection took 40 ms, with 65,000 in this tier 8 ms. The price is 2 us of 
 from __future__ import annotations
 
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -43,6 +44,12 @@ class MemoryTier:
 
     def get(self, key: CacheKey) -> ScanReport | None:
         """The report under a key, which becomes the most recently used."""
+        started = time.perf_counter()
+        report = self._get(key)
+        self.counters.lookup_s += time.perf_counter() - started
+        return report
+
+    def _get(self, key: CacheKey) -> ScanReport | None:
         entry = self._entries.get(key)
         if entry is None:
             self.counters.misses += 1
@@ -73,6 +80,28 @@ class MemoryTier:
         self._entries[key] = _Entry(packed, self._monotonic() + ttl_s, cost_bytes)
         self._account(1, cost_bytes)
         self.counters.stored += 1
+
+    def warm(self, key: CacheKey, report: ScanReport, ttl_s: float) -> bool:
+        """Keeps a report of an earlier life as the least recently used; nothing makes room for it.
+
+        Returns: whether there was room.
+        """
+        if key in self._entries or ttl_s <= 0:
+            return True
+        packed = self._encoder.encode(report)
+        cost_bytes = _cost_bytes(key, packed)
+        if self.counters.size_bytes + cost_bytes > self._max_bytes:
+            return False
+        self._entries[key] = _Entry(packed, self._monotonic() + ttl_s, cost_bytes)
+        self._entries.move_to_end(key, last=False)
+        self._account(1, cost_bytes)
+        self.counters.warmed += 1
+        return True
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._entries.clear()
+        self._account(-self.counters.entries, -self.counters.size_bytes)
 
     def _drop(self, key: CacheKey) -> None:
         self._account(-1, -self._entries.pop(key).cost_bytes)

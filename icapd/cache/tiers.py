@@ -1,53 +1,36 @@
-"""The verdict cache as the pipeline sees it: recall from memory, fetch from memcached, remember in both.
+"""The verdict cache as the pipeline sees it: memory, then disk, then memcached; what one finds, those above learn.
 
 Decides what is remembered and for how long. A report in which anything failed is not remembered anywhere.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from icapd.cache.counters import CacheCounters, TierCounters
+from icapd.cache.disk import DiskTier
 from icapd.cache.memcached import MemcachedTier, Reactor, StateSink
 from icapd.cache.memory import MemoryTier
-from icapd.cache.record import MIN_SECRET_BYTES, Signer, is_storable
+from icapd.cache.record import Signer, Stored, is_storable
+from icapd.cache.warming import Warming
 from icapd.config.schema import Cache
-from icapd.errors import ConfigurationError, Problem
 from icapd.scan.model import CacheKey, ScanReport, Verdict
 
-MAX_SECRET_BYTES = 4096
 
+class Recalled(NamedTuple):
+    """A report, and the tier that had it, as the access line names it."""
 
-def load_secret(settings: Cache, resolve: Callable[[str], Path] = Path) -> bytes:
-    """The secret that signs records: the configured file's bytes, or random ones if nobody else must know them.
-
-    Raises: ConfigurationError for a file that cannot be read or is too short, and for memcached without a file.
-    """
-    if settings.secret_file is None:
-        if settings.memcached.servers:
-            raise ConfigurationError(
-                [Problem("cache.secret_file", "cache.memcached needs one, the same on every node")]
-            )
-        return secrets.token_bytes(MIN_SECRET_BYTES)
-    try:
-        with resolve(settings.secret_file).open("rb") as file:
-            secret = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError([Problem("cache.secret_file", f"cannot be read: {error.strerror}")]) from error
-    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
-        raise ConfigurationError(
-            [Problem("cache.secret_file", f"wants {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")]
-        )
-    return secret
+    report: ScanReport
+    tier: str
 
 
 class VerdictCache:
-    """Reports by content and ruleset, in memory and on memcached servers.
+    """Reports by content and ruleset, in memory, on the disk and on memcached servers.
 
-    State: the tiers. Between `start` and `stop` memcached is asked; memory always works.
+    State: the tiers. Between `start` and `stop` the shared ones are asked; memory always works.
     """
 
     def __init__(
@@ -58,24 +41,45 @@ class VerdictCache:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         on_state: StateSink = lambda server, in_use: None,
+        on_disk_state: Callable[[str, str], None] = lambda state, detail: None,
     ) -> None:
         self._ttl_s = _ttl_by_verdict(settings)
         self._memory = MemoryTier(settings.memory.max_bytes, monotonic)
         self._wall = wall
+        self._reactor = reactor
+        self._warming: Warming | None = None
+        self._rulesets: Set[str] = frozenset()
+        self.on_disk_state = on_disk_state
+        self._disk: DiskTier | None = None
+        if settings.disk.directory is not None:
+            directory = Path(settings.disk.directory)
+            self._disk = DiskTier(directory, settings.disk.max_bytes, Signer(secret), reactor, self, wall)
         self._memcached: MemcachedTier | None = None
         if settings.memcached.servers:
             self._memcached = MemcachedTier(settings.memcached, Signer(secret), reactor, monotonic, wall, on_state)
         self.counters = CacheCounters(
-            self._memory.counters, TierCounters() if self._memcached is None else self._memcached.counters
+            self._memory.counters,
+            TierCounters() if self._disk is None else self._disk.counters,
+            TierCounters() if self._memcached is None else self._memcached.counters,
         )
 
-    def start(self) -> None:
-        """Starts memcached's threads; in the process that uses them, after the fork."""
+    def start(self, rulesets: Set[str] = frozenset()) -> None:
+        """Starts the shared tiers' threads; in the process that uses them, after the fork.
+
+        Args:
+            rulesets: whose verdicts memory takes over from the disk once that is open.
+        """
+        self._rulesets = rulesets
+        if self._disk is not None:
+            self._disk.start()
         if self._memcached is not None:
             self._memcached.start()
 
     def stop(self) -> None:
-        """Ends memcached's threads. Lookups that wait end as misses."""
+        """Ends the threads; what waits for the disk is written first. Lookups that wait end as misses."""
+        self._end_warming()
+        if self._disk is not None:
+            self._disk.stop()
         if self._memcached is not None:
             self._memcached.stop()
 
@@ -89,25 +93,24 @@ class VerdictCache:
         """How many memcached servers are not in use at the moment."""
         return 0 if self._memcached is None else self._memcached.servers_left_alone
 
-    def recall(self, key: CacheKey) -> ScanReport | None:
-        """The report this front remembers itself. At once."""
-        return self._memory.get(key)
+    def recall(self, key: CacheKey) -> Recalled | None:
+        """The report that this front remembers, or that lies on this machine's disk. At once."""
+        report = self._memory.get(key)
+        if report is not None:
+            return Recalled(report, "memory")
+        if self._disk is None or (stored := self._disk.get(key)) is None:
+            return None
+        return Recalled(stored.report, "disk") if self._take_up(key, stored) > 0 else None
 
     async def fetch(self, key: CacheKey) -> ScanReport | None:
-        """The report another front or node stored; from now on this one remembers it too. Never raises.
-
-        Its life ends when its record's does, and not later than a report of our own would: another node's clock or
-        configuration cannot make us believe something for longer than ours says.
-        """
+        """The report another node stored; from now on memory and disk have it too. Never raises."""
         if self._memcached is None:
             return None
         stored = await self._memcached.get(key)
-        if stored is None:
+        if stored is None or (ttl_s := self._take_up(key, stored)) <= 0:
             return None
-        ttl_s = min(stored.expires_at_s - self._wall(), self._ttl_s[stored.report.verdict])
-        if ttl_s <= 0:
-            return None
-        self._memory.put(key, stored.report, ttl_s)
+        if self._disk is not None:
+            self._disk.put(key, stored.report, int(self._wall() + ttl_s))
         return stored.report
 
     def remember(self, key: CacheKey, report: ScanReport) -> None:
@@ -116,8 +119,41 @@ class VerdictCache:
         if ttl_s == 0 or not is_storable(report):
             return
         self._memory.put(key, report, ttl_s)
+        if self._disk is not None:
+            self._disk.put(key, report, int(self._wall()) + ttl_s)
         if self._memcached is not None:
             self._memcached.put(key, report, ttl_s)
+
+    def _take_up(self, key: CacheKey, stored: Stored) -> float:
+        """Promotes a report of a lower tier to memory. Returns: for how long it may be believed.
+
+        Its life ends when its record's does, and not later than a report of our own would: another node's clock or
+        configuration cannot make us believe something for longer than ours says.
+        """
+        ttl_s = self._left_s(stored)
+        self._memory.put(key, stored.report, ttl_s)
+        return ttl_s
+
+    def _left_s(self, stored: Stored) -> float:
+        return min(stored.expires_at_s - self._wall(), self._ttl_s[stored.report.verdict])
+
+    # What the disk tier tells
+
+    def on_disk_opened(self) -> None:
+        self._end_warming()
+        if self._disk is not None:
+            self._warming = Warming(self._disk, self._memory, self._rulesets, self._left_s, self._reactor)
+            self._warming.start()
+
+    def on_purged(self) -> None:
+        """Somebody emptied the disk: what this front has taken from it, or put there, goes too."""
+        self._end_warming()
+        self._memory.clear()
+
+    def _end_warming(self) -> None:
+        if self._warming is not None:
+            self._warming.end()
+            self._warming = None
 
 
 def _ttl_by_verdict(settings: Cache) -> Mapping[Verdict, int]:

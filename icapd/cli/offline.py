@@ -18,7 +18,7 @@ from icapd.cache.flight import SingleFlight
 from icapd.cache.tiers import VerdictCache
 from icapd.cli.files import FileBody, open_body
 from icapd.config.load import Loaded
-from icapd.config.schema import MemcachedCache, SpoolTable
+from icapd.config.schema import DiskCache, MemcachedCache, SpoolTable
 from icapd.errors import ConfigurationError, IcapdError, Problem
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
@@ -79,7 +79,7 @@ class OfflineScan:
         settings = loaded.settings
         # Every file has a scanner for itself, so that no class of them ever waits for another.
         scanners = settings.scanners.model_copy(update={"large_bytes": sys.maxsize})
-        cache = settings.cache.model_copy(update={"memcached": MemcachedCache()})
+        cache = settings.cache.model_copy(update={"disk": DiskCache(), "memcached": MemcachedCache()})
         self._reactor: Reactor = install_reactor()
         self._files = files
         self._sink = sink
@@ -221,7 +221,5 @@ class OfflineScan:
         if body.size_bytes == 0:
             return _EMPTY
         key = CacheKey(body.sha256(), body.size_bytes, self._judging.ruleset)
-        report = self._pipeline.recall(key)
-        if report is None:
-            report = (await self._pipeline.examine(key, body, self._judging)).report
-        return report
+        found = self._pipeline.recall(key)
+        return found[0] if found else (await self._pipeline.examine(key, body, self._judging)).report

@@ -126,6 +126,16 @@ def _secret(settings: Settings, base: Path) -> Iterator[Problem]:
         yield Problem("cache.secret_file", f"{path} is open to every user of this machine; use chmod 0640")
 
 
+def _disk_cache(settings: Settings, base: Path) -> Iterator[Problem]:
+    if settings.cache.disk.directory is None:
+        return
+    directory = resolve(base, settings.cache.disk.directory)
+    # What is missing is made at the start; here nothing is, as who checks may be another user than who serves.
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        yield Problem("cache.disk.directory", f"cannot write to {nearest}")
+
+
 def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
     if settings.log.access not in ("-", "off"):
         folder = resolve(base, settings.log.access).parent
@@ -141,6 +151,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[st
     (_rule_services, frozenset({"service", "policy"})),
     (_spool, frozenset({"spool"})),
     (_secret, frozenset({"cache"})),
+    (_disk_cache, frozenset({"cache"})),
     (_access_log, frozenset({"log"})),
 )
 """Each check with the sections it reads."""

@@ -77,6 +77,11 @@ class ServiceTable:
             for path in (service.path, *service.aliases):
                 self._by_path[path] = entry
 
+    @property
+    def rulesets(self) -> frozenset[str]:
+        """Under which ids any service asks for verdicts."""
+        return frozenset(entry.judging.ruleset for entry in self._by_path.values())
+
     def find(self, path: str) -> ServiceEntry | None:
         return self._by_path.get(path)
 

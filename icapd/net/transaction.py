@@ -192,9 +192,9 @@ class Transaction:
         judging = self._service.judging
         key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, self._claims.inner.content_coding)
         self._judged_at = self._gateway.now()
-        report = self._gateway.pipeline.recall(key)
-        if report is not None:
-            self._source = Source.MEMORY
+        found = self._gateway.pipeline.recall(key)
+        if found is not None:
+            report, self._source = found
             self._conclude(report)
             return
         self._stage = _JUDGING

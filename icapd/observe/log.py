@@ -33,6 +33,7 @@ class EventName(enum.Enum):
     SCANNER_NOT_STARTED = ("scanner-not-started", "error")
     SCANNER_KILLED = ("scanner-killed", "warning")
     BUILD_FAILED = ("build-failed", "error")
+    CACHE_DISK_STATE = ("cache-disk-state", "warning")
     MEMCACHED_STATE = ("memcached-state", "warning")
     SPOOL_REFUSED = ("spool-refused", "warning")
     PEER_PROTOCOL_ERROR = ("peer-protocol-error", "info")

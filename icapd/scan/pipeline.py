@@ -1,7 +1,7 @@
 """From a finished body to the facts about it: remembered ones, shared ones, or a scan.
 
-The order is: memory (at once), then memcached, then the scan that an identical body has already started, then a scan
-of its own. What a transaction does with the facts is policy's business; nothing here knows a client.
+The order is: memory and disk (at once), then memcached, then the scan that an identical body has already started,
+then a scan of its own. What a transaction does with the facts is policy's business; nothing here knows a client.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Source:
     """Where a report came from, as the access line names it."""
 
     MEMORY = "memory"
+    DISK = "disk"
     MEMCACHED = "memcached"
     SHARED = "shared"
     SCAN = "miss"
@@ -55,7 +56,7 @@ class Memory(Protocol):
     @property
     def is_shared(self) -> bool: ...
 
-    def recall(self, key: CacheKey) -> ScanReport | None: ...
+    def recall(self, key: CacheKey) -> tuple[ScanReport, str] | None: ...
 
     async def fetch(self, key: CacheKey) -> ScanReport | None: ...
 
@@ -101,8 +102,8 @@ class Pipeline:
         self._scan_grace_s = min(scan_grace_s, scan_s / 2)
         self._clock = clock
 
-    def recall(self, key: CacheKey) -> ScanReport | None:
-        """The report this front remembers itself; costs no wait."""
+    def recall(self, key: CacheKey) -> tuple[ScanReport, str] | None:
+        """The report that memory or disk has, and its source; costs no wait."""
         return self._cache.recall(key)
 
     async def examine(self, key: CacheKey, body: Body, judging: Judging) -> Examined:

@@ -76,7 +76,13 @@ class Front:
             reactor, place.snapshot_fd, settings.scanners.memory_bytes, self._log, self._on_build_failed
         )
         self._pool = ScannerPool(reactor, settings.scanners, place.scanners, self._nursery, self._counters, self._log)
-        self._cache = VerdictCache(settings.cache, plan.secret, reactor, on_state=self._on_memcached_state)
+        self._cache = VerdictCache(
+            settings.cache,
+            plan.secret,
+            reactor,
+            on_state=self._on_memcached_state,
+            on_disk_state=self._on_disk_state,
+        )
         self._flights = SingleFlight()
         self._spool = Spool(settings.spool)
         self._gateway = self._make_gateway(plan, settings)
@@ -108,7 +114,7 @@ class Front:
 
     def start(self) -> None:
         """Begins to serve; the scanners come up meanwhile."""
-        self._cache.start()
+        self._cache.start(self._gateway.services.rulesets)
         self._pool.start()
         self._sweeper.start(_SWEEP_S, now=False)
 
@@ -150,6 +156,9 @@ class Front:
     def _on_memcached_state(self, server: str, in_use: bool) -> None:
         self._log.event(EventName.MEMCACHED_STATE, server=server, state="in use" if in_use else "left alone")
 
+    def _on_disk_state(self, state: str, detail: str) -> None:
+        self._log.event(EventName.CACHE_DISK_STATE, key="cache.disk", state=state, detail=detail)
+
     def _on_lines_dropped(self, reason: str, dropped_lines: int) -> None:
         """Access lines; called in their writer's thread too."""
         if reason:
@@ -176,7 +185,7 @@ class Front:
         counters.set("icapd_spool_bytes", spool.disk_bytes, ("disk",))
         counters.set("icapd_scans_shared_total", self._flights.shared)
         counters.set("icapd_cache_servers_left_alone", self._cache.servers_left_alone)
-        for name, labels, value in self._cache.counters.samples():
+        for name, labels, value in self._cache.counters.samples(with_shared=self._place.index == 0):
             counters.set(name, value, labels)
         dropped = 0 if self._access_writer is None else self._access_writer.dropped_lines
         counters.set("icapd_access_lines_dropped_total", dropped)

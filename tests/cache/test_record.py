@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icapd.cache.record import (
+    DEFLATE_FROM_BYTES,
+    DEFLATED,
     DIGEST_BYTES,
     HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
     MAX_RECORD_BYTES,
+    PLAIN,
     RECORD_VERSION,
     RecordRefused,
     RefusalReason,
@@ -49,9 +56,9 @@ def refusal(data: bytes, key: CacheKey = KEY, now_s: float = NOW_S, signer: Sign
     return refused.value.reason
 
 
-def signed(payload: bytes) -> bytes:
+def signed(payload: bytes, packing: int = PLAIN) -> bytes:
     """A payload that our own secret signed, as another release of icapd might."""
-    return bytes((RECORD_VERSION,)) + SIGNER._digest(KEY, payload) + payload
+    return bytes((RECORD_VERSION, packing)) + SIGNER._digest(KEY, packing, payload) + payload
 
 
 @pytest.mark.parametrize("report", [clean_report(), malicious_report(), report_with(Verdict.UNSCANNABLE)])
@@ -103,7 +110,7 @@ def test_a_record_copied_under_another_key_refuses(other: CacheKey) -> None:
 
 @given(keys, keys)
 def test_no_two_keys_share_a_signature_or_a_place(one: CacheKey, other: CacheKey) -> None:
-    assert (SIGNER._digest(one, b"") == SIGNER._digest(other, b"")) == (one == other)
+    assert (SIGNER._digest(one, PLAIN, b"") == SIGNER._digest(other, PLAIN, b"")) == (one == other)
     assert (memcached_key(one) == memcached_key(other)) == (one == other)
 
 
@@ -128,20 +135,68 @@ def test_lives_until_its_last_second() -> None:
     assert refusal(RECORD, now_s=NOW_S + 60) is RefusalReason.EXPIRED
 
 
-def test_the_ceiling_holds_for_sealing_and_opening() -> None:
-    def report_of(reason_bytes: int) -> ScanReport:
-        return ScanReport(Verdict.CLEAN, reports=(EngineReport("yara", Outcome.SKIPPED, reason="x" * reason_bytes),))
+def report_of(reason_bytes: int) -> ScanReport:
+    return ScanReport(Verdict.CLEAN, reports=(EngineReport("yara", Outcome.SKIPPED, reason="x" * reason_bytes),))
 
-    probe_bytes = 70_000
-    around_bytes = len(SIGNER.seal(KEY, report_of(probe_bytes), NOW_S + 60)) - probe_bytes
-    largest = SIGNER.seal(KEY, report_of(MAX_RECORD_BYTES - around_bytes), NOW_S + 60)
-    assert len(largest) == MAX_RECORD_BYTES
+
+def report_packed_in(payload_bytes: int) -> ScanReport:
+    """A report whose MessagePack has exactly so many bytes."""
+    probe_bytes = payload_bytes - 1000
+    around_bytes = len(msgspec.msgpack.encode(Stored(NOW_S + 60, report_of(probe_bytes)))) - probe_bytes
+    return report_of(payload_bytes - around_bytes)
+
+
+def test_the_ceiling_holds_for_sealing() -> None:
+    largest = SIGNER.seal(KEY, report_packed_in(MAX_PAYLOAD_BYTES), NOW_S + 60)
     assert SIGNER.open_record(KEY, largest, NOW_S).report.verdict is Verdict.CLEAN
-
     with pytest.raises(RecordRefused) as refused:
-        SIGNER.seal(KEY, report_of(MAX_RECORD_BYTES - around_bytes + 1), NOW_S + 60)
+        SIGNER.seal(KEY, report_packed_in(MAX_PAYLOAD_BYTES + 1), NOW_S + 60)
     assert refused.value.reason is RefusalReason.TOO_LARGE
-    assert refusal(largest + b"x") is RefusalReason.TOO_LARGE
+
+
+def test_the_ceiling_holds_for_opening() -> None:
+    largest = signed(msgspec.msgpack.encode(Stored(NOW_S + 60, report_packed_in(MAX_PAYLOAD_BYTES))))
+    assert len(largest) == MAX_RECORD_BYTES
+    with pytest.raises(RecordRefused) as refused:
+        SIGNER.open_record(KEY, signed(largest[HEADER_BYTES:] + b"x"), NOW_S)
+    assert refused.value.reason is RefusalReason.TOO_LARGE
+
+
+def test_large_payloads_are_deflated_and_small_ones_are_not() -> None:
+    small = SIGNER.seal(KEY, report_packed_in(DEFLATE_FROM_BYTES - 1), NOW_S + 60)
+    large = SIGNER.seal(KEY, report_packed_in(DEFLATE_FROM_BYTES), NOW_S + 60)
+    assert (small[1], len(small)) == (PLAIN, HEADER_BYTES + DEFLATE_FROM_BYTES - 1)
+    assert large[1] == DEFLATED
+    assert len(large) < DEFLATE_FROM_BYTES / 4
+    assert SIGNER.open_record(KEY, large, NOW_S).report == report_packed_in(DEFLATE_FROM_BYTES)
+
+
+def test_a_bomb_is_refused_before_it_is_inflated() -> None:
+    """Even one that our own secret signed."""
+    bomb = zlib.compress(b"\0" * (64 * 1024 * 1024))
+    assert len(bomb) < MAX_PAYLOAD_BYTES
+    tracemalloc.start()
+    try:
+        assert refusal(signed(bomb, DEFLATED)) is RefusalReason.TOO_LARGE
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_PAYLOAD_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_byte_past_the_ceiling_is_a_bomb() -> None:
+    """At the ceiling it is inflated, and found to be no report."""
+    assert refusal(signed(zlib.compress(b"\xc1" * MAX_PAYLOAD_BYTES), DEFLATED)) is RefusalReason.MALFORMED
+    assert refusal(signed(zlib.compress(b"\xc1" * (MAX_PAYLOAD_BYTES + 1)), DEFLATED)) is RefusalReason.TOO_LARGE
+
+
+SOUND = zlib.compress(msgspec.msgpack.encode(Stored(NOW_S + 60, clean_report())))
+
+
+@pytest.mark.parametrize(
+    ("payload", "packing"), [(SOUND[:-1], DEFLATED), (SOUND + b"x", DEFLATED), (b"x" * 99, DEFLATED), (SOUND, 2)]
+)
+def test_a_signed_payload_that_does_not_inflate_refuses(payload: bytes, packing: int) -> None:
+    assert refusal(signed(payload, packing)) is RefusalReason.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -186,6 +241,6 @@ def test_memcached_keys_are_printable_and_short(key: CacheKey) -> None:
     assert all(0x21 <= byte <= 0x7E for byte in name)
 
 
-def test_a_record_is_a_version_a_digest_and_a_payload() -> None:
-    assert RECORD[0] == RECORD_VERSION
-    assert msgspec.msgpack.decode(RECORD[1 + DIGEST_BYTES :], type=Stored).report == malicious_report()
+def test_a_record_is_a_version_a_packing_a_digest_and_a_payload() -> None:
+    assert RECORD[:2] == bytes((RECORD_VERSION, PLAIN))
+    assert msgspec.msgpack.decode(RECORD[2 + DIGEST_BYTES :], type=Stored).report == malicious_report()

@@ -12,7 +12,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from icapd.cache.record import Signer, memcached_key
-from icapd.cache.tiers import MAX_SECRET_BYTES, VerdictCache, load_secret
+from icapd.cache.secret import MAX_SECRET_BYTES, load_secret
+from icapd.cache.tiers import Recalled, VerdictCache
 from icapd.config.schema import Cache
 from icapd.errors import ConfigurationError
 from icapd.scan.model import ERROR_KINDS, Outcome, ScanReport, Verdict
@@ -79,7 +80,7 @@ def test_each_verdict_lives_for_its_own_time(verdict: Verdict, ttl_s: int) -> No
     cache = memory_cache(clock)
     cache.remember(KEY, report_with(verdict))
     clock.advance(ttl_s - 0.001)
-    assert cache.recall(KEY) == report_with(verdict)
+    assert cache.recall(KEY) == Recalled(report_with(verdict), "memory")
     clock.advance(0.001)
     assert cache.recall(KEY) is None
 
@@ -116,7 +117,7 @@ def test_without_memcached_there_is_nothing_to_fetch() -> None:
     cache.remember(KEY, clean_report())
     assert not cache.is_shared
     assert wait_for(cache.fetch(KEY)) is None
-    assert cache.recall(KEY) == clean_report()
+    assert cache.recall(KEY) == Recalled(clean_report(), "memory")
     assert cache.servers_left_alone == 0
     cache.stop()
 
@@ -127,7 +128,7 @@ def test_what_one_node_stores_another_fetches_and_remembers(start_cache: StartCa
     assert other.is_shared
     assert other.recall(KEY) is None
     assert wait_for(other.fetch(KEY)) == malicious_report()
-    assert other.recall(KEY) == malicious_report()
+    assert other.recall(KEY) == Recalled(malicious_report(), "memory")
     assert (other.counters.memory.misses, other.counters.memory.hits, other.counters.memcached.hits) == (1, 1, 1)
 
 
@@ -179,7 +180,7 @@ def test_a_dead_memcached_leaves_memory_at_work(memcached: Memcached, start_cach
     cache = start_cache()
     memcached.kill()
     cache.remember(KEY, clean_report())
-    assert cache.recall(KEY) == clean_report()
+    assert cache.recall(KEY) == Recalled(clean_report(), "memory")
     for _ in range(2):
         assert wait_for(cache.fetch(cache_key("unknown"))) is None
     wait_until(lambda: cache.servers_left_alone == 1)

@@ -81,7 +81,7 @@ def test_a_scan_is_remembered(scene: Scene) -> None:
     examined = scene.examined(content)
     assert names(examined) == (Verdict.MALICIOUS, "miss", ["Evil"])
     assert examined.report.size_bytes == len(content)
-    assert scene.pipeline.recall(key_of(content)) == examined.report
+    assert scene.pipeline.recall(key_of(content)) == (examined.report, "memory")
     assert names(scene.examined(b"harmless")) == (Verdict.CLEAN, "miss", [])
     assert len(scene.flights) == 0
 
@@ -242,7 +242,7 @@ class Elsewhere:
         self._report = report
         self.remembered: list[ScanReport] = []
 
-    def recall(self, key: CacheKey) -> ScanReport | None:
+    def recall(self, key: CacheKey) -> None:
         return None
 
     async def fetch(self, key: CacheKey) -> ScanReport | None:

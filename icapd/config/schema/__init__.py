@@ -18,6 +18,7 @@ from icapd.config.schema.rules import Pages as Pages
 from icapd.config.schema.rules import Rule as Rule
 from icapd.config.schema.rules import When as When
 from icapd.config.schema.scanning import Cache as Cache
+from icapd.config.schema.scanning import DiskCache as DiskCache
 from icapd.config.schema.scanning import MemcachedCache as MemcachedCache
 from icapd.config.schema.scanning import MemoryCache as MemoryCache
 from icapd.config.schema.scanning import Scanners as Scanners

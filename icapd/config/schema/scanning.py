@@ -44,6 +44,19 @@ class MemoryCache(Table):
     max_bytes: int = Field(64 * MiB, ge=0, description="of one front; 0 switches the tier off")
 
 
+class DiskCache(Table):
+    directory: str | None = Field(
+        None,
+        min_length=1,
+        examples=["/var/lib/icapd/cache"],
+        description="of this server alone; all fronts share what is in it, and it survives restarts; unset switches "
+        "the tier off",
+    )
+    max_bytes: int = Field(
+        256 * MiB, ge=16 * MiB, le=64 * 1024 * MiB, description="of the file, shared by all fronts"
+    )
+
+
 class MemcachedCache(Table):
     servers: list[Annotated[str, Field(pattern=r"^(.+:\d+|unix:/.+)$")]] = Field(
         [], description="HOST:PORT or unix:/PATH; empty switches the tier off"
@@ -69,4 +82,5 @@ class Cache(Table):
         description="a file of 32 random bytes or more, the same on every node; signs records; memcached needs it",
     )
     memory: MemoryCache = MemoryCache()
+    disk: DiskCache = DiskCache()
     memcached: MemcachedCache = MemcachedCache()
