@@ -13,6 +13,7 @@ from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Finding
 
 MEMBER_BYTES: Final = "archive.max_member_bytes"
+NAME_BYTES: Final = "archive.max_name_bytes"
 RATIO: Final = "archive.max_ratio"
 _OF_ONE_MEMBER: Final = frozenset({MEMBER_BYTES, RATIO, DICTIONARY_BYTES, WINDOW_BYTES})
 
@@ -23,19 +24,19 @@ class Unpacked:
 
     data: bytes
     limit: str = ""
-    broken: str = ""
+    broken: Broken | None = None
 
     @property
     def is_whole(self) -> bool:
-        return not self.limit and not self.broken
+        return not self.limit and self.broken is None
 
     def shortfall(self, what: str, trail: findings.Trail) -> Iterator[Finding]:
         """The findings for what is missing.
 
         Raises: LimitReached when the budget of the whole body is used up; the limits of one member only end it.
         """
-        if self.broken:
-            yield findings.corrupt(what, trail)
+        if self.broken is not None:
+            yield findings.of_fault(self.broken, what, trail)
         yield from self.limits(trail)
 
     def limits(self, trail: findings.Trail) -> Iterator[Finding]:
@@ -56,7 +57,8 @@ def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: B
     """
     blocks: list[bytes] = []
     total_bytes = 0
-    limit = broken = ""
+    limit = ""
+    broken: Broken | None = None
     try:
         while block := stream.read(OUT_BLOCK):
             budget.check_time()
@@ -70,6 +72,6 @@ def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: B
     except LimitReached as reached:
         limit = reached.limit
     except Broken as error:
-        broken = str(error)
+        broken = error
     data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
     return Unpacked(data[: limits.max_member_bytes], limit, broken)

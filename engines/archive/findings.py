@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engines.archive.streams import Broken, Encrypted, Unsupported
 from icapd.scan.model import Finding, FindingKind, Severity
 
 ENGINE: Final = "archive"
@@ -26,6 +27,17 @@ def unsupported(what: str, trail: Trail) -> Finding:
     return Finding(FindingKind.UNSUPPORTED, f"unsupported:{what}", ENGINE, Severity.MEDIUM, trail)
 
 
-def not_opened(what: str, trail: Trail) -> Finding:
-    """A container nobody looks into: recorded, so that it is not taken for inspected, but no reason to refuse it."""
-    return Finding(FindingKind.UNSUPPORTED, f"not-opened:{what}", ENGINE, Severity.INFO, trail)
+def not_opened(what: str, trail: Trail, severity: Severity) -> Finding:
+    """Something nobody looks into; of severity INFO it is recorded alone."""
+    return Finding(FindingKind.UNSUPPORTED, f"not-opened:{what}", ENGINE, severity, trail)
+
+
+def of_fault(fault: Broken, what: str, trail: Trail) -> Finding:
+    """The finding for what stopped a stream."""
+    match fault:
+        case Encrypted():
+            return encrypted(what, trail)
+        case Unsupported():
+            return unsupported(f"{what}-{fault.what}", trail)
+        case _:
+            return corrupt(what, trail)

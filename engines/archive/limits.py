@@ -19,3 +19,6 @@ class ArchiveOptions(EngineOptions):
     max_ratio: int = Field(
         200, ge=2, le=100_000, description="unpacked bytes for each packed byte, once 8 MiB have come out"
     )
+    max_name_bytes: int = Field(
+        4096, ge=16, le=0xFFFF, description="the name of a member, with its folders, as the archive has it"
+    )

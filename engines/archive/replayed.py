@@ -19,6 +19,7 @@ from engines.archive.streams import (
     Pushed,
     Source,
     Stream,
+    Unsupported,
 )
 from icapd.scan.engine_api import LimitReached
 
@@ -26,7 +27,9 @@ REPLAY_BYTES: Final = 1024 * 1024
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
 """What RFC 9659 §3 allows for the zstd content coding."""
+ZSTD_FILE_WINDOW_BYTES: Final = 64 * 1024 * 1024
 _ZSTD_WINDOW_TOO_LARGE: Final = "Frame requires too much memory"
+_ZSTD_DICTIONARY: Final = "Dictionary mismatch"
 _ZSTD_NO_MEMORY: Final = "not enough memory"
 _BROTLI_WORK_BYTES: Final = 32 * 1024 * 1024
 """More than a decoder allocates: a window of 16 MiB, its tables, a block."""
@@ -47,7 +50,7 @@ class _Replayed(ABC):
         self._fed_bytes = 0
         self._given_bytes = 0
         self._unused = b""
-        self._broken = ""
+        self._broken: Broken | None = None
         self._ended = False
         self._start()
 
@@ -70,15 +73,15 @@ class _Replayed(ABC):
 
     def read(self, size_bytes: int) -> bytes:
         while not self._ended:
-            if self._broken:
-                raise Broken(self._broken)
+            if self._broken is not None:
+                raise self._broken
             wants_input = self._wants_input()
             packed = self._next_input() if wants_input else b""
             try:
                 block = self._feed(packed)
                 self._ended = self._has_ended()
             except Broken as error:
-                self._broken = str(error)
+                self._broken = error
                 block = self._replay()
             if block:
                 self._given_bytes += len(block)
@@ -155,9 +158,10 @@ class ZstdFrame(_Replayed):
 
     in_block_bytes = 128
     """A block takes at least 4 bytes and gives at most 128 KiB: 4 MiB a call."""
+    window_bytes = ZSTD_WINDOW_BYTES
 
     def _start(self) -> None:
-        self._decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=self.window_bytes).decompressobj()
 
     def _feed(self, packed: bytes) -> bytes:
         if not packed:
@@ -168,6 +172,8 @@ class ZstdFrame(_Replayed):
             reason = str(error)
             if _ZSTD_WINDOW_TOO_LARGE in reason:
                 raise LimitReached(WINDOW_BYTES) from error
+            if _ZSTD_DICTIONARY in reason:
+                raise Unsupported(reason, "dictionary") from error
             if _ZSTD_NO_MEMORY in reason:
                 raise MemoryError(reason) from error
             raise Broken(reason) from error
@@ -182,6 +188,17 @@ class ZstdFrame(_Replayed):
         return Pushed(self._decoder.unused_data, self._source)
 
 
+class LongZstdFrame(ZstdFrame):
+    """A frame in a file: the levels above 19 want windows larger than the coding may have."""
+
+    window_bytes = ZSTD_FILE_WINDOW_BYTES
+
+
 def unzstd(source: Source, max_frames: int) -> Stream:
-    """A whole zstd file."""
+    """Frames one after the other, with the windows of the content coding."""
     return Concatenated(source, ZstdFrame, ZSTD_MAGIC, max_frames)
+
+
+def unzstd_file(source: Source, max_frames: int) -> Stream:
+    """A whole zstd file."""
+    return Concatenated(source, LongZstdFrame, ZSTD_MAGIC, max_frames)

@@ -23,6 +23,7 @@ SALVAGE_BYTES: Final = 1024 * 1024
 GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZLIB_NO_MEMORY: Final = "Error -4 "
 """Z_MEM_ERROR: ours to fail by, no damage."""
+_LZMA_TOO_LARGE: Final = "Memory usage limit exceeded"
 LZMA_DICTIONARY_BYTES: Final = 64 * 1024 * 1024
 DICTIONARY_BYTES: Final = "archive.max_dictionary_bytes"
 WINDOW_BYTES: Final = "archive.max_window_bytes"
@@ -30,6 +31,18 @@ WINDOW_BYTES: Final = "archive.max_window_bytes"
 
 class Broken(Exception):
     """The compressed data is damaged or cut; what was read before it is good."""
+
+
+class Unsupported(Broken):
+    """The data needs what we do not have: a method, a dictionary. `what` goes into the finding's name."""
+
+    def __init__(self, reason: str, what: str = "method") -> None:
+        super().__init__(reason)
+        self.what = what
+
+
+class Encrypted(Broken):
+    """The data, or the list of the members, is encrypted."""
 
 
 class Source(Protocol):
@@ -198,6 +211,8 @@ class Buffered:
             try:
                 block = self._decompressor.decompress(packed, size_bytes)
             except (OSError, lzma.LZMAError) as error:
+                if str(error) == _LZMA_TOO_LARGE:
+                    raise LimitReached(DICTIONARY_BYTES) from error
                 raise Broken(str(error)) from error
             if block:
                 return block

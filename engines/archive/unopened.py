@@ -1,4 +1,8 @@
-"""Containers that are recognised but not looked into: each is recorded, so that nobody takes it for inspected."""
+"""What is recognised but not looked into, so that nobody takes it for inspected.
+
+An archive that cannot be opened was not judged at all: files are what it is for. Of a document the rules have seen
+all but what it embeds: that is recorded.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,36 @@ from typing import Final
 
 from engines.archive import findings
 from engines.archive.limits import ArchiveOptions
-from icapd.scan.model import Budget, Finding, Sample
+from icapd.scan.model import Budget, Finding, Sample, Severity
 
+_DOCUMENTS: Final[dict[str, str]] = {
+    "application/onenote": "onenote",
+    "application/pdf": "pdf",
+    "message/rfc822": "mail",
+}
 _CONTAINERS: Final[dict[str, str]] = {
-    "application/x-7z-compressed": "7z",
-    "application/vnd.rar": "rar",
-    "application/vnd.ms-cab-compressed": "cab",
     "application/x-installshield": "installshield",
-    "application/x-tar": "tar",
-    "application/x-bzip2": "bzip2",
-    "application/x-xz": "xz",
-    "application/zstd": "zstd",
-    "application/x-lz4": "lz4",
-    "application/x-lzip": "lzip",
-    "application/x-compress": "compress",
-    "application/vnd.debian.binary-package": "deb",
-    "application/x-archive": "ar",
-    "application/x-rpm": "rpm",
-    "application/x-cpio": "cpio",
-    "application/x-xar": "xar",
     "application/x-ace-compressed": "ace",
     "application/x-arj": "arj",
-    "application/x-lzh-compressed": "lzh",
     "application/vnd.ms-htmlhelp": "chm",
     "application/x-ms-wim": "wim",
     "application/x-vhd": "vhd",
     "application/x-vhdx": "vhdx",
     "application/vnd.squashfs": "squashfs",
-    "application/x-iso9660-image": "iso9660",
-    "application/onenote": "onenote",
-    "application/pdf": "pdf",
+    "application/x-udf-image": "udf",
     "application/vnd.ms-tnef": "tnef",
     "application/vnd.ms-outlook-pst": "pst",
-    "message/rfc822": "mail",
 }
 
 
 def matches(sample: Sample) -> bool:
-    return sample.identity.media_type in _CONTAINERS
+    media_type = sample.identity.media_type
+    return media_type in _CONTAINERS or media_type in _DOCUMENTS
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    yield findings.not_opened(_CONTAINERS[sample.identity.media_type], sample.trail)
+    media_type = sample.identity.media_type
+    if media_type in _CONTAINERS:
+        yield findings.not_opened(_CONTAINERS[media_type], sample.trail, Severity.MEDIUM)
+    else:
+        yield findings.not_opened(_DOCUMENTS[media_type], sample.trail, Severity.INFO)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from engines.archive import gzip_files, unopened, zip_files
+from engines.archive import (
+    gzip_files,
+    library_files,
+    rpm_files,
+    stream_files,
+    unopened,
+    xar_files,
+    zip_files,
+)
 from engines.archive.coding import codings_of, decode
 from engines.archive.findings import ENGINE
 from engines.archive.limits import ArchiveOptions
@@ -20,7 +28,15 @@ class Format(Protocol):
     def unpack(self, sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]: ...
 
 
-FORMATS: Final[tuple[Format, ...]] = (gzip_files, zip_files, unopened)
+FORMATS: Final[tuple[Format, ...]] = (
+    gzip_files,
+    zip_files,
+    stream_files,
+    library_files,
+    rpm_files,
+    xar_files,
+    unopened,
+)
 
 _CODED_AS: Final = {"gzip": "application/gzip", "x-gzip": "application/gzip", "zstd": "application/zstd"}
 """What a coded body is identified as: its coding, which needs no second opening as a file of that kind."""

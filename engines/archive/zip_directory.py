@@ -66,6 +66,7 @@ class Entry:
     end: int = -1
     agrees: bool = True
     next_record: int = -1
+    name_bytes: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -142,6 +143,7 @@ def entries(data: Buffer, directory: Directory) -> Iterator[Entry]:
             unpacked,
             header + directory.shift,
             next_record=at,
+            name_bytes=name_bytes,
         )
         yield _located(data, entry, raw_name)
 
@@ -187,6 +189,7 @@ def local_entry(data: Buffer, at: int, end: int) -> Entry | None:
         at,
         start,
         data_end,
+        name_bytes=name_bytes,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from engines.archive import findings, zip_directory
-from engines.archive.collect import Unpacked, collect
+from engines.archive.collect import NAME_BYTES, Unpacked, collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.replayed import unzstd
 from engines.archive.streams import Broken, Buffered, Range, Source, Stream, inflate_zip, zip_lzma
@@ -117,6 +117,8 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
     if entry.is_folder:
         return
     trail = (*sample.trail, entry.name)
+    if entry.name_bytes > limits.max_name_bytes:
+        yield findings.limit(NAME_BYTES, trail)
     if entry.method == _AES:
         yield findings.encrypted(FORMAT, trail)
         return
@@ -155,14 +157,14 @@ def _read(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget) 
     held_bytes = entry.end - entry.start
     if entry.method == _STORED:
         stored = collect(source, held_bytes, limits, budget)
-        return Unpacked(stored.data, stored.limit, "cut short" if held_bytes < entry.packed_bytes else "")
+        return Unpacked(stored.data, stored.limit, Broken("cut short") if held_bytes < entry.packed_bytes else None)
     opener = _METHODS.get(entry.method)
     if opener is None:
         return None
     try:
         return collect(opener(source), held_bytes, limits, budget)
     except Broken as error:
-        return Unpacked(b"", "", str(error))
+        return Unpacked(b"", "", error)
     except LimitReached as reached:
         return Unpacked(b"", reached.limit)
 

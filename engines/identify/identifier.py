@@ -6,11 +6,12 @@ two microseconds, so libmagic sees only binary data that the table does not know
 
 from __future__ import annotations
 
+import re
 from typing import Final, Protocol
 
 from engines.identify import text
 from engines.identify.containers import REFINE, iso_media_identity
-from engines.identify.signatures import EMPTY, ISO9660, PDF, TAR, lookup
+from engines.identify.signatures import EMPTY, ISO9660, LZH, PDF, TAR, UDF, lookup
 from icapd.scan.model import UNKNOWN_IDENTITY, Identity, Sample
 
 HEAD_BYTES: Final = 512
@@ -18,6 +19,8 @@ LIBMAGIC_BYTES: Final = 2048
 PDF_HEADER_WITHIN_BYTES: Final = 1024
 """Readers open a PDF whose header stands anywhere in the first 1024 bytes (PDF 1.7, Appendix H, note 13)."""
 _ISO_OFFSET: Final = 0x8001
+_VOLUMES: Final = {b"CD001": ISO9660, b"BEA01": UDF}
+_LZH_METHOD: Final = re.compile(rb"-l(?:h[0-9d]|z[s45])-")
 
 _FAMILIES: Final[dict[str, str]] = {
     "text": "text",
@@ -71,11 +74,15 @@ class ContentIdentifier:
             return (is_hidden and text.text_identity(sample.head(LIBMAGIC_BYTES))) or found
         if head.startswith(b"ustar", 257):
             return TAR
+        if _LZH_METHOD.match(head, 2):
+            return LZH
         utf16 = text.from_utf16(head)
         if utf16:
             return text.text_identity(utf16) or text.PLAIN
-        if sample.size_bytes > _ISO_OFFSET + 5 and sample.data[_ISO_OFFSET : _ISO_OFFSET + 5] == b"CD001":
-            return ISO9660
+        if sample.size_bytes > _ISO_OFFSET + 5 and (
+            image := _VOLUMES.get(sample.data[_ISO_OFFSET : _ISO_OFFSET + 5])
+        ):
+            return image
         # A body in a content coding is judged decoded; brotli has no magic for libmagic to know.
         return UNKNOWN_IDENTITY if sample.coding else self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
 

@@ -29,6 +29,9 @@ _TIFF = Identity("image/tiff", "image", "TIFF")
 _MP3 = Identity("audio/mpeg", "audio", "MPEG audio")
 _SWF = Identity("application/vnd.adobe.flash.movie", "executable", "Flash")
 _PCAP = Identity("application/vnd.tcpdump.pcap", "data", "packet capture")
+_LZMA = Identity("application/x-lzma", "archive", "LZMA")
+LZH: Final = Identity("application/x-lzh-compressed", "archive", "LZH")
+UDF: Final = Identity("application/x-udf-image", "archive", "UDF")
 _RAR = Identity("application/vnd.rar", "archive", "RAR")
 
 _ROWS: Final[tuple[Row, ...]] = (
@@ -59,6 +62,8 @@ _ROWS: Final[tuple[Row, ...]] = (
     (b"\xfd7zXZ\x00", None, Identity("application/x-xz", "archive", "xz")),
     (b"\x28\xb5\x2f\xfd", None, Identity("application/zstd", "archive", "zstd")),
     (b"\x04\x22\x4d\x18", None, Identity("application/x-lz4", "archive", "lz4")),
+    (b"\x5d\x00\x00", (5, b"\xff" * 8), _LZMA),
+    (b"\x5d\x00\x00", (10, b"\x00\x00\x00"), _LZMA),
     (b"LZIP", None, Identity("application/x-lzip", "archive", "lzip")),
     (b"\x1f\x9d", None, Identity("application/x-compress", "archive", "compress")),
     (b"\x1f\xa0", None, Identity("application/x-compress", "archive", "compress")),

@@ -248,22 +248,17 @@ def test_gzip_by_its_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "name"),
+    ("data", "name", "severity"),
     [
-        (s.SEVEN_ZIP, "7z"),
-        (s.RAR, "rar"),
-        (s.CAB, "cab"),
-        (s.TAR, "tar"),
-        (s.BZ2, "bzip2"),
-        (s.XZ, "xz"),
-        (s.ZSTD, "zstd"),
-        (s.PDF, "pdf"),
+        (s.PDF, "pdf", Severity.INFO),
+        (b"**ACE**" + bytes(30), "ace", Severity.MEDIUM),
+        (b"MSWIM\x00\x00\x00" + bytes(200), "wim", Severity.MEDIUM),
     ],
 )
-def test_what_is_not_opened_is_said(data: bytes, name: str) -> None:
+def test_what_is_not_opened_is_said(data: bytes, name: str, severity: Severity) -> None:
     (item,) = unpack(Sample(data))
     assert not isinstance(item, Sample)
-    assert (item.kind, item.name, item.severity) == (FindingKind.UNSUPPORTED, f"not-opened:{name}", Severity.INFO)
+    assert (item.kind, item.name, item.severity) == (FindingKind.UNSUPPORTED, f"not-opened:{name}", severity)
 
 
 @pytest.mark.parametrize("data", [b"", s.HTML, s.png(), s.pe(), s.MP4, s.PLAIN])

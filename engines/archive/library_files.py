@@ -1,0 +1,97 @@
+"""Archives that libarchive reads: 7z, RAR, cabinets, tar, cpio, ISO 9660, LHA, ar and so Debian packages.
+
+It lists them from memory, in their own order, and gives data a block at a time. Names are for people alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from engines.archive import findings, rar_volumes
+from engines.archive.collect import NAME_BYTES, collect
+from engines.archive.library import Reader
+from engines.archive.limits import ArchiveOptions
+from engines.archive.names import member_name
+from engines.archive.streams import Broken
+from icapd.scan.model import Budget, Finding, Sample
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One format: its name in findings, libarchive's readers of it, and whether a member is skipped by a seek."""
+
+    name: str
+    readers: tuple[str, ...]
+    is_stored: bool = False
+
+
+_TAR: Final = _Kind("tar", ("tar",), is_stored=True)
+_AR: Final = _Kind("ar", ("ar",), is_stored=True)
+_ISO: Final = _Kind("iso9660", ("iso9660",), is_stored=True)
+_KINDS: Final[dict[str, _Kind]] = {
+    "application/x-tar": _TAR,
+    "application/x-iso9660-image": _ISO,
+    "application/x-7z-compressed": _Kind("7z", ("7zip",)),
+    "application/vnd.rar": _Kind("rar", ("rar", "rar5")),
+    "application/vnd.ms-cab-compressed": _Kind("cab", ("cab",)),
+    "application/x-lzh-compressed": _Kind("lzh", ("lha",)),
+    "application/x-cpio": _Kind("cpio", ("cpio",), is_stored=True),
+    "application/x-archive": _AR,
+    "application/vnd.debian.binary-package": _Kind("deb", ("ar",), is_stored=True),
+}
+_ISO_MARK_AT: Final = 0x8001
+
+
+def _kind_of(sample: Sample) -> _Kind | None:
+    """By what the bytes are; tar and ISO 9660 bear their mark late, and the bytes before it are anybody's."""
+    kind = _KINDS.get(sample.identity.media_type)
+    if kind is not None:
+        return kind
+    if sample.data[:8] == b"!<arch>\n":
+        return _AR  # of texts, so that it looks like one
+    if sample.data[257:262] == b"ustar":
+        return _TAR
+    return _ISO if sample.data[_ISO_MARK_AT : _ISO_MARK_AT + 5] == b"CD001" else None
+
+
+def matches(sample: Sample) -> bool:
+    return _kind_of(sample) is not None
+
+
+def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
+    """Yields the members up to damage that nothing can be read behind."""
+    kind = _kind_of(sample)
+    assert kind is not None
+    try:
+        with Reader(sample.data, kind.readers) as reader:
+            yield from _members(sample, kind, reader, limits, budget)
+            if reader.skipped:
+                yield findings.corrupt(kind.name, sample.trail)
+            if kind.name == "rar" and rar_volumes.is_volume(sample.head(rar_volumes.HEAD_BYTES)):
+                yield findings.unsupported("rar-volume", sample.trail)
+    except Broken as error:
+        yield findings.of_fault(error, kind.name, sample.trail)
+
+
+def _members(
+    sample: Sample, kind: _Kind, reader: Reader, limits: ArchiveOptions, budget: Budget
+) -> Iterator[Sample | Finding]:
+    for number, entry in enumerate(reader.entries(), 1):
+        budget.check_time()
+        budget.take_member()
+        raw_name = entry.raw_name
+        name = member_name(raw_name, "utf-8") or f"member-{number}"
+        trail = (*sample.trail, name)
+        if len(raw_name) > limits.max_name_bytes:
+            yield findings.limit(NAME_BYTES, trail)
+        if entry.is_encrypted:
+            yield findings.encrypted(kind.name, trail)
+            continue
+        content = collect(entry, sample.size_bytes, limits, budget)
+        if content.data:
+            yield sample.member(content.data, name)
+        yield from content.shortfall(kind.name, trail)
+        if content.limit and not kind.is_stored:
+            return  # going on would unpack the rest of this member to throw it away
