@@ -200,12 +200,17 @@ class Origin:
         with self._record.lock:
             return [upload for upload in self._record.uploads if upload.path == path]
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
+    def hang_up(self) -> None:
+        """End every connection, also in the middle of a body."""
         with self._record.lock:
             for connection in self._server.connections:
                 connection.shutdown(socket.SHUT_RDWR)
+            self._server.connections.clear()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self.hang_up()
         self._server.server_close()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,81 @@
+--- Uploads: access_by_lua_file. Shows the request's body to the ICAP service; lets the request go on, or answers it.
+
+local heads = require "icap.heads"
+local reply = require "icap.reply"
+local request = require "icap.request"
+local servers = require "icap.servers"
+local settings_of = require "icap.settings"
+local takeover = require "icap.takeover"
+
+local settings, settings_err = settings_of.read("icap_reqmod")
+if not settings then
+    ngx.log(ngx.ERR, "icap: ", settings_err)
+    return ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
+end
+
+local body, body_err = request.body()
+if body_err then
+    ngx.log(ngx.ERR, "icap: no body to scan: ", body_err)
+    return ngx.exit(411)
+elseif not body then
+    return -- nothing to scan
+end
+
+local fields = request.fields()
+-- nginx has read the whole body: whatever its framing was, its length is known now.
+fields = heads.with_length(fields, body.size_bytes)
+local message = {
+    method = "REQMOD",
+    request_head = request.head(fields),
+    source = body,
+    fields = request.sender(),
+    extension = request.extension(),
+    keeps_body = true,
+    restart = function()
+        return body:rewind()
+    end,
+}
+
+local started_at = ngx.now()
+local answer, err = servers.ask(settings, message)
+
+if not answer then
+    body:close()
+    ngx.log(ngx.ERR, "icap: ", err)
+    if settings.fails_open then
+        return reply.record("bypassed", started_at)
+    end
+    reply.record("failed", started_at)
+    return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
+end
+
+local connection = answer.connection
+if answer.is_unmodified then
+    reply.record("allowed", started_at, answer.icap_fields)
+    connection:release()
+    return body:close()
+end
+
+if answer.is_response then
+    reply.record("blocked", started_at, answer.icap_fields)
+    local ok
+    ok, err = reply.send(answer.status, answer.fields, answer.read)
+    connection:release()
+    body:close()
+    if not ok then
+        return reply.break_off(err)
+    end
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+local ok
+ok, err = takeover.apply(answer, message.request_head, fields)
+connection:release()
+body:close()
+if not ok then
+    -- The body nginx held has been replaced in part: there is nothing left that could be let through.
+    ngx.log(ngx.ERR, "icap: modified request: ", err)
+    reply.record("failed", started_at, answer.icap_fields)
+    return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
+end
+reply.record("modified", started_at, answer.icap_fields)
