@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
             "icapd send invoice.pdf             ask the running server about a file",
             "icapd scan ~/Downloads             scan files without a server",
             "icapd config check icapd.toml      find every problem in a configuration",
+            "icapd cache stats                  what the verdict cache holds",
             "icapd send --help                  all options of one command",
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_send(commands)
     _add_scan(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -191,6 +193,58 @@ def _add_scan(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line: each file, then the summary")
 
 
+def _add_cache(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "cache",
+        "look into the verdict cache's disk and memcached tiers, or empty them",
+        _examples("icapd cache stats --config /etc/icapd/icapd.toml", "icapd cache purge"),
+        _statuses("done"),
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    _cache_action(
+        actions,
+        "stats",
+        "show what each tier holds, and a running server's counters",
+        _examples("icapd cache stats --config /etc/icapd/icapd.toml", "icapd cache stats --json"),
+        _statuses("shown", failed="a tier could not be reached"),
+    )
+    get = _cache_action(
+        actions,
+        "get",
+        "show every verdict that is kept of a content",
+        _examples(
+            'icapd cache get "$(sha256sum <setup.exe | cut -c1-64)"',
+            "icapd cache get --size 68 275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f",
+        ),
+        _statuses("found", "nothing is known", "a tier could not be reached"),
+    )
+    get.add_argument("sha256", type=_sha256, metavar="SHA256", help="the content's digest, 64 hexadecimal digits")
+    get.add_argument(
+        "--size",
+        type=_size,
+        metavar="BYTES",
+        help="the content's size: asks memcached, under the ruleset in force, also for what is not on disk",
+    )
+    purge = _cache_action(
+        actions,
+        "purge",
+        "forget all verdicts, on disk and in the memory of the fronts that share it",
+        _examples("icapd cache purge --config /etc/icapd/icapd.toml", "icapd cache purge --memcached"),
+        _statuses("forgotten", failed="a tier could not be reached"),
+    )
+    purge.add_argument(
+        "--memcached", action="store_true", help="empty the memcached servers, too: for everyone who uses them"
+    )
+
+
+def _cache_action(actions: Any, name: str, text: str, examples: str, statuses: str) -> argparse.ArgumentParser:
+    parser = _command(actions, name, text, examples, statuses)
+    _add_configuration(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON value instead of text")
+    return parser
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -206,6 +260,16 @@ def _number(text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
         raise argparse.ArgumentTypeError(f"wants a number from {least} to {most}")
     return int(text)
+
+
+def _sha256(text: str) -> bytes:
+    if len(text) != 64 or not all(char in "0123456789abcdefABCDEF" for char in text):
+        raise argparse.ArgumentTypeError("wants 64 hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def _size(text: str) -> int:
+    return _number(text, 1, 10**15 - 1)
 
 
 def _preview(text: str) -> int:

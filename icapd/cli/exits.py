@@ -11,6 +11,8 @@ class Exit(enum.IntEnum):
     OK = 0
     """Done; for send and scan: everything is allowed."""
     BLOCKED = 1
+    ABSENT = 1
+    """For cache get: nothing is known that could be believed."""
     USAGE = 2
     """The command line or the configuration cannot be used."""
     FAILED = 3
