@@ -58,7 +58,7 @@ def _is_blocked(head: ReplyHead, method: str, said: Said) -> bool:
     if head.status == 204:
         return False
     if said.action is not None:
-        return said.action == "block"
+        return said.action in ("block", "redirect")
     if method == "REQMOD":
         return not head.is_request
     return said.finding is not None or head.http_status != _SENT_HTTP_STATUS

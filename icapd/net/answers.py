@@ -12,12 +12,14 @@ from functools import lru_cache
 from icapd import PRODUCT
 from icapd.icap import Reply, RequestHead
 from icapd.icap.events import Stream
-from icapd.policy.facts import Action, Decision
+from icapd.net.edits import edited
+from icapd.policy.facts import Action, Decision, HeaderEdits
 from icapd.policy.outcomes import result_of
 from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
 _NAME_CHARACTERS_MAX = 100
+_REDIRECTS = {302: b"Found", 303: b"See Other", 307: b"Temporary Redirect"}
 _INFECTIONS = frozenset({FindingKind.MALWARE, FindingKind.SUSPICIOUS})
 
 
@@ -113,14 +115,34 @@ def block_reply(
     return Reply(200, istag, fields, head, body=page if has_http_body else None, close=close)
 
 
-def echo_reply(head: RequestHead, istag: bytes, fields: bytes, body: bytes | Stream | None, trailers: bytes) -> Reply:
-    """The client's own message back."""
+def redirect_reply(istag: bytes, fields: bytes, status: int, location: bytes, *, close: bool = False) -> Reply:
+    """ICAP 200 with an HTTP redirect and no body."""
+    head = (
+        b"HTTP/1.1 %d %b\r\n"
+        b"Location: %b\r\n"
+        b"Content-Length: 0\r\n"
+        b"Cache-Control: no-store\r\n"
+        b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
+    ) % (status, _REDIRECTS[status], location, PRODUCT.encode("ascii"))
+    return Reply(200, istag, fields, head, close=close)
+
+
+def echo_reply(
+    head: RequestHead,
+    istag: bytes,
+    fields: bytes,
+    body: bytes | Stream | None,
+    trailers: bytes,
+    edits: HeaderEdits | None = None,
+) -> Reply:
+    """The client's own message back, its head edited where a rule says so."""
     is_request = head.method == "REQMOD"
+    http_head = head.http_request if is_request else head.http_response
     return Reply(
         200,
         istag,
         fields,
-        head.http_request if is_request else head.http_response,
+        http_head if edits is None else edited(http_head, edits),
         http_is_request=is_request,
         body=body,
         trailers=trailers,
@@ -139,7 +161,7 @@ def options_fields(methods: tuple[str, ...], preview_bytes: int | None, ttl_s: i
         "Allow: 204",
         f"Options-TTL: {ttl_s}",
         f"Max-Connections: {max_connections}",
-        "X-Include: X-Client-IP, X-Client-Username, X-Authenticated-User",
+        "X-Include: X-Client-IP, X-Client-Username, X-Authenticated-User, X-Authenticated-Groups",
     ]
     if preview_bytes is not None:
         lines += [f"Preview: {preview_bytes}", "Transfer-Preview: *"]

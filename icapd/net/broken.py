@@ -11,7 +11,7 @@ from collections.abc import Callable
 from icapd.icap import RequestHead
 from icapd.net.record import Claims
 from icapd.policy.decide import Policy
-from icapd.policy.facts import Action, Decision
+from icapd.policy.facts import Decision
 from icapd.scan.model import ScanReport, Verdict
 
 ENTRIES_MAX = 4096
@@ -59,7 +59,7 @@ class BrokenTransfers:
         if expires_at > self._clock():
             facts.report = report
             decision = policy.decide(facts)
-            if decision.action is Action.BLOCK:
+            if decision.refuses:
                 return decision
         facts.report = None
         del self._entries[key]

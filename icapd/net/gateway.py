@@ -6,16 +6,18 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from twisted.python.failure import Failure
 
-from icapd.config.schema import Settings
+from icapd.config.schema import Settings, time_zone
 from icapd.errors import SpoolError
 from icapd.icap import CodecLimits, RequestHead
 from icapd.net.broken import BrokenTransfers
 from icapd.net.link import Phase
 from icapd.net.record import Claims
-from icapd.net.services import Pages, ServiceTable
+from icapd.net.replies import Pages
+from icapd.net.services import ServiceTable
 from icapd.observe.access import AccessLine, AccessLog
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
@@ -77,7 +79,8 @@ class Gateway:
         self.stall_after_bytes = delivery.stall_after_bytes
         self.drip_bytes = delivery.drip_bytes
         self.is_draining = False
-        self.wall_offset = time.time() - clock()
+        self._zone = time_zone(settings.server.time_zone)
+        self._read_wall()
         self.broken = BrokenTransfers(delivery.broken_url_ttl_s, clock)
         self._access = access
         self._prefix = os.urandom(4).hex()
@@ -89,9 +92,16 @@ class Gateway:
 
     def tick(self) -> None:
         """Several times a second: hands the access lines on, and follows the wall clock."""
-        self.wall_offset = time.time() - self.now()
+        self._read_wall()
         if self._access is not None:
             self._access.flush()
+
+    def _read_wall(self) -> None:
+        """Some times a second, so that no request pays for it."""
+        now = time.time()
+        self.wall_offset = now - self.now()
+        local = datetime.fromtimestamp(now, self._zone)
+        self.week_minute = (local.weekday() * 24 + local.hour) * 60 + local.minute
 
     def record(self, line: AccessLine, report: ScanReport | None) -> None:
         """Counts and logs a finished transaction."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-
 from icapd.icap import RequestHead
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
+from icapd.net.accounts import read_groups, read_user
 from icapd.net.link import LOCAL
 from icapd.observe.access import AccessLine
 from icapd.policy.facts import Decision, Facts
@@ -23,12 +22,25 @@ class Claims:
     `http` is the HTTP request, `inner` the head of the message whose body travels.
     """
 
-    __slots__ = ("_facts", "_head", "_http", "_peer", "_service", "_users_are_base64", "inner", "is_response")
+    __slots__ = (
+        "_facts",
+        "_head",
+        "_http",
+        "_peer",
+        "_service",
+        "_users_are_base64",
+        "_week_minute",
+        "inner",
+        "is_response",
+    )
 
-    def __init__(self, head: RequestHead, service: str, peer: str, users_are_base64: bool) -> None:
+    def __init__(
+        self, head: RequestHead, service: str, peer: str, users_are_base64: bool, week_minute: int | None = None
+    ) -> None:
         self._head = head
         self._users_are_base64 = users_are_base64
         self._service = service
+        self._week_minute = week_minute
         self._peer = peer
         self._facts: Facts | None = None
         self._http: HttpRequest | None = None
@@ -50,18 +62,8 @@ class Claims:
 
     @property
     def user(self) -> str:
-        """As the gateway names them; decoded as configured, never by guessing; what does not decode stays."""
-        values = self._head.values
-        value = values.get(b"x-client-username") or values.get(b"x-authenticated-user")
-        if not value:
-            return ""
-        name = _text(value)
-        if not self._users_are_base64:
-            return name
-        try:
-            return base64.b64decode(name, validate=True).decode("utf-8")
-        except ValueError:
-            return name
+        """As the gateway names them."""
+        return read_user(self._head.values, self._users_are_base64)
 
     @property
     def facts(self) -> Facts:
@@ -79,6 +81,9 @@ class Claims:
                 media_types=inner.media_types,
                 extension=http.extension or None,
                 size_bytes=inner.content_length,
+                groups=read_groups(self._head.values, self._users_are_base64),
+                url=http.url or None,
+                week_minute=self._week_minute,
             )
         return self._facts
 

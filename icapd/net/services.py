@@ -8,19 +8,17 @@ from dataclasses import dataclass
 
 from icapd.config.schema import Service, Settings
 from icapd.icap import Reply
-from icapd.icap.http import HttpRequest
 from icapd.net.answers import options_fields
 from icapd.policy.decide import Policy
-from icapd.policy.facts import Decision
-from icapd.policy.outcomes import result_of
-from icapd.policy.page import BlockPage, PageFacts
-from icapd.scan.model import ScanReport
 from icapd.scan.pipeline import Judging
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """One service, ready to serve."""
+    """One service, ready to serve.
+
+    One whose rules edit the heads of responses does not drip: a head that is out cannot be edited any more.
+    """
 
     name: str
     methods: frozenset[str]
@@ -32,31 +30,6 @@ class ServiceEntry:
     drips: bool
     reads_folds: bool
     options: Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """Block pages by template name; None is the configured one."""
-
-    by_name: Mapping[str | None, BlockPage]
-    contact: str
-
-    def draw(self, decision: Decision, report: ScanReport, http: HttpRequest, transaction: str) -> bytes:
-        """The page of one block."""
-        page = self.by_name.get(decision.page) or self.by_name[None]
-        return page.render(
-            PageFacts(
-                verdict=report.verdict,
-                rule=decision.rule,
-                reason=decision.reason,
-                findings=tuple(finding.name for finding in report.findings),
-                url=http.url,
-                host=http.host,
-                transaction=transaction,
-                outcome=result_of(report, decision),
-                contact=self.contact,
-            )
-        )
 
 
 class ServiceTable:
@@ -95,6 +68,7 @@ def _entry(
     istag: bytes,
 ) -> ServiceEntry:
     body_bytes = settings.limits.body_bytes
+    policy = policies[service.policy or settings.server.policy]
     drips = settings.delivery.drip_on_stall if service.drip_on_stall is None else service.drip_on_stall
     fields = options_fields(
         tuple(service.methods), service.preview_bytes, service.options_ttl_s, settings.server.max_connections
@@ -103,11 +77,11 @@ def _entry(
         name=service.path,
         methods=frozenset(service.methods),
         scans=service.scan,
-        policy=policies[service.policy or settings.server.policy],
+        policy=policy,
         judging=_judging(service, ruleset, required),
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
-        drips=drips and "RESPMOD" in service.methods,
+        drips=drips and "RESPMOD" in service.methods and not policy.edits_responses,
         reads_folds=service.profile == "squid",
         options=Reply(200, istag, fields),
     )

@@ -6,20 +6,22 @@ the answer that policy names, whatever happened on the way.
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
+from msgspec import structs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from icapd.errors import BodyTooLarge, SpoolError
 from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
-from icapd.net.answers import block_reply, echo_reply, verdict_fields
+from icapd.net.answers import echo_reply, verdict_fields
 from icapd.net.echo import Echo
 from icapd.net.link import Link, Phase
 from icapd.net.record import Claims
+from icapd.net.replies import Refusal
+from icapd.net.stage import Stage
 from icapd.net.stall import Stall
-from icapd.policy.facts import Action, Decision
+from icapd.policy.facts import Action, Decision, HeaderEdits
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Source, refusal
 
@@ -35,18 +37,7 @@ _SERVICE_DOES_NOT_SCAN = Decision(Action.ALLOW, "service-does-not-scan")
 _PENDING_FIELDS = b"X-Response-Info: PENDING\r\n"
 
 
-class _Stage(enum.IntEnum):
-    """Where a transaction stands."""
-
-    SPOOLING = 0  # the body comes in and is kept
-    DROPPING = 1  # the answer is known to be 204; the body comes in and is dropped
-    PASSING = 2  # the body goes back as it comes
-    JUDGING = 3  # the body is whole; a report is being made
-    ANSWERING = 4  # the reply goes out
-    DONE = 5
-
-
-_SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = _Stage
+_SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = Stage
 
 
 class Transaction:
@@ -77,7 +68,7 @@ class Transaction:
         self._head = head
         self._service = service
         self._started = started
-        self._claims = Claims(head, service.name, link.peer, gateway.users_are_base64)
+        self._claims = Claims(head, service.name, link.peer, gateway.users_are_base64, gateway.week_minute)
         self.identifier = gateway.new_identifier()
 
     # What the connection reports
@@ -104,7 +95,7 @@ class Transaction:
             self._answer()
         elif head.preview_bytes is not None:
             self._stage = _DROPPING
-        elif decision.action is Action.BLOCK:
+        elif decision.refuses:
             self._answer()
         else:
             self._let_pass()
@@ -168,7 +159,7 @@ class Transaction:
             self._closes = True
             self._settle(refusal(Verdict.ERROR, FindingKind.TIMEOUT, "body-timed-out", self._announced_bytes))
         elif self._stage is _DROPPING:
-            if is_over or (self._decision is not None and self._decision.action is Action.BLOCK):
+            if is_over or (self._decision is not None and self._decision.refuses):
                 self._closes = True
                 self._answer()
         elif is_over:
@@ -254,7 +245,7 @@ class Transaction:
         self._end_stall()
         self._claims.facts.report = self._report = report
         self._decision = self._service.policy.decide(self._claims.facts)
-        if self._decision.action is Action.BLOCK:
+        if self._decision.refuses:
             self._answer()
         else:
             self._let_pass(unsaved)
@@ -262,7 +253,11 @@ class Transaction:
     def _let_pass(self, unsaved: bytes = b"") -> None:
         """The body may go unjudged: it is dropped where a 204 can stand for it, else it goes back as it comes."""
         body, self._body = self._body or self._open_body(), None
-        if self._echo is None and self._link.codec.may_send_204:
+        codec, decision = self._link.codec, self._decision
+        if codec.answers_preview and decision is not None and decision.edits is not None:
+            # A 200 now would need the rest of the body, which only 100 Continue brings.
+            self._decision, self._error = structs.replace(decision, edits=None), "headers not edited"
+        if self._echo is None and codec.may_send_204 and self._edits is None:
             self._stage = _DROPPING
             body.release()
             return
@@ -288,21 +283,25 @@ class Transaction:
         return verdict_fields(self._report, self._decision, reads_folds=self._service.reads_folds)
 
     def _echo_reply(self, fields: bytes, body: bytes | Stream | None) -> Reply:
-        return echo_reply(self._head, self._service.istag, fields, body, self._trailers)
+        return echo_reply(self._head, self._service.istag, fields, body, self._trailers, self._edits)
+
+    @property
+    def _edits(self) -> HeaderEdits | None:
+        return None if self._decision is None else self._decision.edits
 
     def _answer(self) -> None:
         decision, link = self._decision, self._link
         if decision is None:
             return
         self._stage = _ANSWERING
-        if decision.action is Action.BLOCK:
-            self._block(decision)
+        if decision.refuses:
+            self._refuse_with(decision)
             return
         if self._echo is not None:
             self._echo.finish(self._trailers)
             return
         fields = self._fields()
-        if link.codec.may_send_204:
+        if link.codec.may_send_204 and decision.edits is None:
             self._status = 204
             link.send(Reply(204, self._service.istag, fields, close=self._closes))
             link.answered()
@@ -318,18 +317,17 @@ class Transaction:
             return
         link.answered()
 
-    def _block(self, decision: Decision) -> None:
-        gateway, link = self._gateway, self._link
+    def _refuse_with(self, decision: Decision) -> None:
+        gateway, link, report = self._gateway, self._link, self._report or _NOT_SCANNED
         if self._echo is not None:
-            gateway.transfer_broken(self.identifier, self._head, self._claims, self._report or _NOT_SCANNED)
+            gateway.transfer_broken(self.identifier, self._head, self._claims, report)
             self._error = "transfer broken after a drip"
             link.break_off()
             return
         self._status = 200
-        page = gateway.pages.draw(decision, self._report or _NOT_SCANNED, self._claims.http, self.identifier)
-        has_http_body = self._claims.http.method != "HEAD"
         istag, fields = self._service.istag, self._fields()
-        link.send(block_reply(istag, fields, page, has_http_body=has_http_body, close=self._closes))
+        refusal = Refusal(decision, report, self._claims, self.identifier, istag, fields, self._closes)
+        link.send(gateway.pages.refuse(refusal))
         link.answered()
 
     # Stalls

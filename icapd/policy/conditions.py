@@ -6,56 +6,56 @@ Knows no rule order and no verdict; what cannot be meant has been refused before
 
 from __future__ import annotations
 
-import fnmatch
 import ipaddress
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote
 
 from icapd.config.schema import When
 from icapd.policy.facts import Facts
+from icapd.policy.names import Names
+from icapd.policy.times import Span, week_spans
 from icapd.scan.model import ScanReport
 
 _ADDRESS = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}")
+_ACCOUNT = re.compile(r"(?:winnt|ntlm|kerberos|local|ldap|ldaps|radius)://(?:([^/]*)/)?([^/]*)", re.IGNORECASE)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Fixed(NamedTuple):
+    """A condition that the heads alone answer, by its key."""
+
+    key: str
+    holds: Callable[[Facts], bool]
 
 
 class Content(Protocol):
     """A condition on the body: what the heads claim of it, what the report knows of it."""
+
+    @property
+    def key(self) -> str: ...
 
     def claimed(self, facts: Facts) -> bool: ...
 
     def real(self, report: ScanReport) -> bool: ...
 
 
-class Names:
-    """A set of names, any case; * and ? are wildcards."""
-
-    __slots__ = ("_exact", "_patterns")
-
-    def __init__(self, names: Iterable[str]) -> None:
-        wild = [name for name in names if "*" in name or "?" in name]
-        self._exact = frozenset(name.lower() for name in names if name not in wild)
-        # fnmatch's own translation is linear where a naive ".*" would backtrack: names come from peers.
-        self._patterns = tuple(re.compile(fnmatch.translate(name.lower().replace("[", "[[]"))) for name in wild)
-
-    def __contains__(self, name: str) -> bool:
-        name = name.lower()
-        return name in self._exact or any(pattern.match(name) for pattern in self._patterns)
-
-
 class MediaTypes:
-    """Content condition: the media type, parameters left away."""
+    """Content condition: the media type, parameters left away. `believes`: what is declared is a claim to it."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_believes", "_names", "key")
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, key: str, names: Sequence[str], *, believes: bool) -> None:
+        self.key = key
         self._names = Names(names)
+        self._believes = believes
 
     def claimed(self, facts: Facts) -> bool:
-        declared = facts.media_type
-        if declared is not None and declared.partition(";")[0].strip() in self._names:
-            return True
-        return any(media_type in self._names for media_type in facts.media_types)
+        return self._believes and any(name in self._names for name in declared_types(facts))
 
     def real(self, report: ScanReport) -> bool:
         # Nobody looked, or nobody recognised it: then no type is the real one, application/octet-stream neither.
@@ -66,6 +66,7 @@ class SizeRange:
     """Content condition: larger than one bound, smaller than the other."""
 
     __slots__ = ("_over_bytes", "_under_bytes")
+    key = "size"
 
     def __init__(self, over_bytes: int | None, under_bytes: int | None) -> None:
         self._over_bytes = -1 if over_bytes is None else over_bytes
@@ -85,35 +86,113 @@ def entries(condition: str | list[str] | None) -> list[str]:
     return [condition] if isinstance(condition, str) else condition
 
 
-def fixed_conditions(when: When, is_block: bool) -> Iterable[Callable[[Facts], bool]]:
-    """The conditions that the heads alone answer."""
+def fixed_conditions(when: When, refuses: bool) -> Iterable[Fixed]:
+    """The conditions that the heads alone answer. `refuses`: of a rule that lets nothing pass, which doubts more."""
     if names := entries(when.method):
         methods = frozenset(name.upper() for name in names)
-        yield lambda facts: facts.method in methods
+        yield Fixed("method", lambda facts: facts.method in methods)
     if names := entries(when.service):
         services = frozenset(names)
-        yield lambda facts: facts.service in services
+        yield Fixed("service", lambda facts: facts.service in services)
     if names := entries(when.http_method):
         http_methods = frozenset(name.upper() for name in names)
-        yield lambda facts: facts.http_method is not None and facts.http_method.upper() in http_methods
+        yield Fixed(
+            "http_method", lambda facts: facts.http_method is not None and facts.http_method.upper() in http_methods
+        )
     if names := entries(when.extension):
         extensions = Names(names)
-        yield lambda facts: facts.extension is not None and facts.extension in extensions
+        yield Fixed("extension", lambda facts: facts.extension is not None and facts.extension in extensions)
     if names := entries(when.user):
         users = Names(names)
-        yield lambda facts: facts.user is not None and facts.user in users
+        yield Fixed(
+            "user", lambda facts: facts.user is not None and any(name in users for name in account_names(facts.user))
+        )
+    if names := entries(when.group):
+        groups = Names(names)
+        yield Fixed("group", lambda facts: any(name in groups for name in all_account_names(facts.groups)))
     if names := entries(when.host):
-        yield _host_condition(names)
+        yield Fixed("host", _host_condition(names))
+    if names := entries(when.url):
+        yield Fixed("url", _url_condition(names, refuses))
     if names := entries(when.client):
-        yield _client_condition(names, holds_unread=is_block)
+        yield Fixed("client", _client_condition(names, holds_unread=refuses))
+    if names := entries(when.declared_type):
+        yield Fixed("declared_type", _declared_condition(names, refuses))
+    if when.time is not None or when.weekday is not None:
+        yield Fixed("time", _time_condition(week_spans(entries(when.time), entries(when.weekday))))
 
 
 def content_conditions(when: When) -> Iterable[Content]:
     """The conditions on the body."""
     if names := entries(when.media_type):
-        yield MediaTypes(names)
+        yield MediaTypes("media_type", names, believes=True)
+    if names := entries(when.real_type):
+        yield MediaTypes("real_type", names, believes=False)
     if when.size_over_bytes is not None or when.size_under_bytes is not None:
         yield SizeRange(when.size_over_bytes, when.size_under_bytes)
+
+
+def declared_types(facts: Facts) -> tuple[str, ...]:
+    """Every media type that the message declares, without parameters."""
+    return all_types(facts.media_type, facts.media_types)
+
+
+def all_types(first: str | None, types: tuple[str, ...]) -> tuple[str, ...]:
+    """The one declared first, which may have parameters, and all of several."""
+    if first is None:
+        return types
+    bare = first.partition(";")[0].strip()
+    return types if bare in types else (bare, *types)
+
+
+def all_account_names(accounts: tuple[str, ...]) -> tuple[str, ...]:
+    """The names a rule may call these accounts by."""
+    return tuple(name for account in accounts for name in account_names(account))
+
+
+@lru_cache(maxsize=4096)
+def account_names(text: str) -> tuple[str, ...]:
+    r"""`WinNT://CORP/alice` is also CORP\alice and alice, `Local://alice` also alice; other texts are themselves."""
+    match = _ACCOUNT.fullmatch(text)
+    if match is None or not match[2]:
+        return (text,)
+    domain, account = match.groups()
+    return (text, f"{domain}\\{account}", account) if domain else (text, account)
+
+
+def host_name(host: str) -> str:
+    """`example.org.` is the same host to a resolver, and would otherwise be a way around a block rule."""
+    return host.lower().rstrip(".")
+
+
+def url_forms(url: str) -> tuple[str, ...]:
+    """A URL as it was sent and, where that differs, as an origin will read it: decoded, without `.` and `..`."""
+    start, slashes, rest = url.partition("://")
+    place = rest.find("/") if slashes else 0
+    head, path = (start + slashes + rest[:place], rest[place:]) if slashes else ("", url)
+    if place < 0 or ("%" not in path and "/." not in path and "//" not in path):
+        return (url,)
+    plain = posixpath.normpath("/" + unquote(path).lstrip("/"))
+    read = head + plain + ("/" if path.endswith("/") and plain != "/" else "")
+    return (url,) if read == url else (url, read)
+
+
+def client_address(client: str) -> Address | None:
+    """The first address of a list, as a gateway behind others passes them on, without its port; None if none."""
+    try:
+        return _address(client)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _address(client: str) -> Address:
+    """Raises: ValueError when it is none. Few clients send most requests, so answers are kept."""
+    first = client.partition(",")[0].strip()
+    match = _ADDRESS.fullmatch(first)
+    address = ipaddress.ip_address(first if match is None else match[1] or match[2])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _host_condition(names: Sequence[str]) -> Callable[[Facts], bool]:
@@ -123,9 +202,32 @@ def _host_condition(names: Sequence[str]) -> Callable[[Facts], bool]:
     def holds(facts: Facts) -> bool:
         if facts.host is None:
             return False
-        # "example.org." is the same host to a resolver, and would otherwise be a way around a block rule.
-        host = facts.host.lower().rstrip(".")
+        host = host_name(facts.host)
         return host in hosts or ("." + host).endswith(suffixes)
+
+    return holds
+
+
+def _url_condition(patterns: Sequence[str], refuses: bool) -> Callable[[Facts], bool]:
+    """In any form for a rule that refuses; in every form for one that lets pass, as a path may be written to fit."""
+    names = Names(patterns)
+    combine = any if refuses else all
+
+    def holds(facts: Facts) -> bool:
+        url = facts.url
+        return url is not None and combine(form in names for form in url_forms(url))
+
+    return holds
+
+
+def _declared_condition(patterns: Sequence[str], refuses: bool) -> Callable[[Facts], bool]:
+    """Any of several declared types for a rule that refuses, each of them for one that lets pass."""
+    names = Names(patterns)
+    combine = any if refuses else all
+
+    def holds(facts: Facts) -> bool:
+        declared = declared_types(facts)
+        return bool(declared) and combine(name in names for name in declared)
 
     return holds
 
@@ -137,21 +239,17 @@ def _client_condition(names: Sequence[str], holds_unread: bool) -> Callable[[Fac
     def holds(facts: Facts) -> bool:
         if not facts.client:
             return False
-        try:
-            address = _address(facts.client)
-        except ValueError:
+        address = client_address(facts.client)
+        if address is None:
             return holds_unread
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any((mapped or address) in network for network in networks)
+        return any(address in network for network in networks)
 
     return holds
 
 
-def _address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The first address of a list, as a gateway behind others passes them on, without its port.
+def _time_condition(spans: Sequence[Span]) -> Callable[[Facts], bool]:
+    def holds(facts: Facts) -> bool:
+        minute = facts.week_minute
+        return minute is not None and any(start <= minute < end for start, end in spans)
 
-    Raises: ValueError when it is none.
-    """
-    first = client.partition(",")[0].strip()
-    match = _ADDRESS.fullmatch(first)
-    return ipaddress.ip_address(first if match is None else match[1] or match[2])
+    return holds

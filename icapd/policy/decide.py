@@ -12,7 +12,9 @@ import msgspec
 
 from icapd.config.schema import Rule
 from icapd.errors import ConfigurationError, Problem
+from icapd.policy.conditions import entries
 from icapd.policy.facts import Action, Decision, Facts
+from icapd.policy.index import fixed_tables, judged_tables, verdict_masks
 from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
 from icapd.scan.model import ScanReport, Verdict
@@ -26,38 +28,86 @@ _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 class Policy:
     """An ordered list of rules. Made by `compile_policy`; never changes.
 
-    `digest` is over the rules as they are in force: two nodes with the same digest decide alike.
+    `digest` is over the rules as they are in force: two nodes with the same digest decide alike. `edits_responses`
+    says that a rule may change the head of a response that passes.
     """
 
-    __slots__ = ("_by_verdict", "_rules", "digest", "name")
+    __slots__ = (
+        "_all",
+        "_by_verdict",
+        "_fixed",
+        "_judged",
+        "_spoken_early",
+        "digest",
+        "edits_responses",
+        "name",
+        "rules",
+    )
 
     def __init__(self, name: str, rules: Sequence[CompiledRule], digest: bytes) -> None:
         self.name = name
         self.digest = digest
-        self._rules = tuple(rules)
-        self._by_verdict = {verdict: _course(rules, verdict) for verdict in Verdict}
+        self.rules = tuple(rules)
+        self.edits_responses = any(rule.decision.edits and _is_for_responses(rule) for rule in rules)
+        self._all = (1 << len(rules)) - 1
+        self._fixed = tuple(fixed_tables(rules))
+        self._judged = tuple(judged_tables(rules))
+        self._by_verdict = verdict_masks(rules)
+        self._spoken_early = _may_speak_early(rules)
 
     def early(self, facts: Facts) -> Decision | None:
         """What is certain before the body was judged, else None.
 
         Asked once the encapsulated heads are in. A decision here is the one that `decide` would give for any report.
         """
-        for rule in self._rules:
+        if not self._spoken_early:
+            return None
+        rules, left = self.rules, self._all
+        for table in self._fixed:
+            left &= table(facts)
+        while left:
+            lowest = left & -left
+            rule = rules[lowest.bit_length() - 1]
             match = rule.early(facts)
             if match is Match.YES:
                 return rule.decision
             if match is Match.NOT_YET_KNOWN:
                 return None
+            left ^= lowest
         return None
 
     def decide(self, facts: Facts) -> Decision:
         """The answer. A body without a report is one that was not scanned."""
         report = facts.report or _NOT_SCANNED
-        rules, otherwise = self._by_verdict[report.verdict]
-        for rule in rules:
+        left, otherwise = self._by_verdict[report.verdict]
+        if left:
+            for table in self._fixed:
+                left &= table(facts)
+            for judged in self._judged:
+                left &= judged(facts, report)
+        while left:
+            lowest = left & -left
+            rule = self.rules[lowest.bit_length() - 1]
             if rule.holds(facts, report):
                 return rule.decision
-        return otherwise
+            left ^= lowest
+        return UNCOVERED if otherwise is None else otherwise.decision
+
+
+def _is_for_responses(rule: CompiledRule) -> bool:
+    methods = entries(rule.source.when.method)
+    return not methods or "RESPMOD" in map(str.upper, methods)
+
+
+def _may_speak_early(rules: Sequence[CompiledRule]) -> bool:
+    """Whether any rule can decide before a scan: one that no scan must answer, before the first that every body waits
+    for."""
+    for rule in rules:
+        if not rule.is_judged and (not rule.content or rule.refuses):
+            return True
+        if not rule.fixed:
+            return False
+    return False
 
 
 def compile_policy(name: str, own: Sequence[Rule], shipped: Sequence[Rule] = ()) -> Policy:
@@ -85,20 +135,6 @@ def _located(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterabl
         yield f"policy[{index}]", rule
     for index, rule in enumerate(shipped):
         yield f"{name}.toml: policy[{index}]", rule
-
-
-def _course(rules: Iterable[CompiledRule], verdict: Verdict) -> tuple[tuple[CompiledRule, ...], Decision]:
-    """The rules to be asked about a report of this verdict, and the decision when none of them holds.
-
-    Most policies have none to ask about a clean body, and bodies are mostly clean.
-    """
-    asked: list[CompiledRule] = []
-    for rule in rules:
-        if rule.covers(verdict):
-            return tuple(asked), rule.decision
-        if rule.may_hold(verdict):
-            asked.append(rule)
-    return tuple(asked), UNCOVERED
 
 
 def _double_names(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[Problem]:

@@ -16,6 +16,22 @@ class Action(enum.StrEnum):
     BLOCK = "block"
     MONITOR = "monitor"
     """Allowed, but recorded as what another policy would have blocked."""
+    REDIRECT = "redirect"
+    """The client is sent elsewhere; for requests only."""
+
+
+class Redirect(msgspec.Struct, frozen=True):
+    """An HTTP redirect. `location` has fields in braces, as `actions.LOCATION_FIELDS` names them."""
+
+    status: int
+    location: str
+
+
+class HeaderEdits(msgspec.Struct, frozen=True):
+    """What changes in the head of a message that passes: `removed`, in lower case, before `added`, whole lines."""
+
+    added: bytes
+    removed: tuple[bytes, ...]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -25,11 +41,13 @@ class Decision(msgspec.Struct, frozen=True):
     rule: str
     reason: str = ""
     page: str | None = None
+    redirect: Redirect | None = None
+    edits: HeaderEdits | None = None
 
     @property
     def refuses(self) -> bool:
         """Whether something else goes back in place of the message."""
-        return self.action is Action.BLOCK
+        return self.action is Action.BLOCK or self.action is Action.REDIRECT
 
 
 class Facts(msgspec.Struct):
@@ -38,8 +56,9 @@ class Facts(msgspec.Struct):
     Everything but `report` comes from the client and is complete once the encapsulated heads are in: None is what the
     client did not say, and will not say later. `media_type` and `size_bytes` are claims about the body (Content-Type
     and Content-Length); the truth about both is in `report`. `host` has no port, `media_type` may have parameters,
-    `extension` has no dot. `media_types` are all that were declared, without parameters, where a message declares
-    several. `client` is as the gateway wrote it.
+    `extension` has no dot, `url` no query. `media_types` are all that were declared, without parameters, where a
+    message declares several. `client` is as the gateway wrote it. `week_minute` is when the request began, in minutes
+    since Monday 00:00 in the configured time zone.
 
     State: the transaction sets `report` once, when the body has been judged or passed by.
     """
@@ -55,3 +74,6 @@ class Facts(msgspec.Struct):
     size_bytes: int | None = None
     report: ScanReport | None = None
     media_types: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    url: str | None = None
+    week_minute: int | None = None

@@ -25,7 +25,8 @@ from icapd.config.schema import Settings
 from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.net.listen import IcapFactory
-from icapd.net.services import Pages, ServiceTable
+from icapd.net.replies import Pages
+from icapd.net.services import ServiceTable
 from icapd.observe.access import AccessLog
 from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName

@@ -62,7 +62,11 @@ RULE = '[[policy]]\nname = "r"\naction = "block"\n'
             '"CLEEN": is no verdict; did you mean CLEAN?',
         ),
         ("[[policy]]\nname = 'a b'\naction = 'block'", "policy[0].name", "must be of the form"),
-        ("[[policy]]\nname = 'a'\naction = 'deny'", "policy[0].action", 'must be "allow", "block" or "monitor"'),
+        (
+            "[[policy]]\nname = 'a'\naction = 'deny'",
+            "policy[0].action",
+            'must be "allow", "block", "monitor" or "redirect"',
+        ),
         ("[[policy]]\nname = 'a'", "policy[0].action", "is missing"),
         (RULE + RULE, "policy[1].name", '"r" is the name of policy[0] already'),
         (

@@ -18,7 +18,8 @@ from icapd.config.schema import Settings
 from icapd.net.gateway import Gateway
 from icapd.net.listen import IcapFactory
 from icapd.net.protocol import IcapProtocol
-from icapd.net.services import Pages, ServiceTable
+from icapd.net.replies import Pages
+from icapd.net.services import ServiceTable
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
 from icapd.policy.page import BlockPage

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from icapd.icap import CodecLimits, Connection, RequestHead
+from icapd.net.accounts import GROUPS_MAX, read_groups
 from icapd.net.record import Claims
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
 
@@ -39,6 +42,43 @@ def test_each_declared_type_is_a_fact() -> None:
         "RESPMOD", "GET / HTTP/1.1", "HTTP/1.1 200 OK\nContent-Type: image/png\nContent-Type: text/html; x=y"
     ).facts
     assert facts.media_types == ("image/png", "text/html")
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "is_base64", "groups"),
+    [
+        ("Staff, Sales ,Staff", False, ("Staff", "Sales")),
+        ("WinNT://CORP/A, WinNT://CORP/B", False, ("WinNT://CORP/A", "WinNT://CORP/B")),
+        ("LDAP://h/CN=a,OU=b, LDAP://h/CN=c", False, ("LDAP://h/CN=a,OU=b", "LDAP://h/CN=c")),
+        (encoded("WinNT://CORP/A, Local://B"), True, ("WinNT://CORP/A", "Local://B")),
+        (f"{encoded('One')}, {encoded('Two')}", True, ("One", "Two")),
+        ("not base64!", True, ("not base64!",)),
+        (encoded("One"), False, (encoded("One"),)),
+        (", ,", False, ()),
+    ],
+)
+def test_groups_are_read_as_the_gateway_is_configured_to_write_them(
+    value: str, is_base64: bool, groups: tuple[str, ...]
+) -> None:
+    for name in (b"x-client-groups", b"x-authenticated-groups"):
+        assert read_groups({name: value.encode()}, is_base64) == groups
+    assert read_groups({}, is_base64) == ()
+
+
+def test_groups_are_many_but_bounded() -> None:
+    value = ",".join(f"g{number}" for number in range(GROUPS_MAX + 1)).encode()
+    assert len(read_groups({b"x-client-groups": value}, False)) == GROUPS_MAX
+
+
+def test_groups_url_and_time_are_facts() -> None:
+    made = claims("REQMOD", "GET http://h.example/a?b=c HTTP/1.1", "", "X-Client-Groups: A, B")
+    assert made.facts.groups == ("A", "B")
+    assert made.facts.url == "http://h.example/a"
+    assert made.facts.week_minute is None
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_when_nothing_can_be_concluded_the_connection_breaks_off(
 
 def test_a_page_that_cannot_be_drawn_lets_nothing_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = Inside(policy=[{"name": "no", "when": {"host": "site.example"}, "action": "block"}])
-    monkeypatch.setattr("icapd.net.services.PageFacts", fail)
+    monkeypatch.setattr("icapd.net.replies.PageFacts", fail)
     wire = inside.connect(whole(reqmod(b"body")))
     assert (wire.is_aborted, wire.sent, inside.internal_errors, inside.spool.bodies) == (True, b"", 1, 0)
 

@@ -202,7 +202,7 @@ def test_decide_answers_every_report_like_the_plain_walk(
 ) -> None:
     made = drawn_policy(rules)
     facts.report = report
-    expected = next(compiled.decision for compiled in made._rules if compiled.holds(facts, report))
+    expected = next(compiled.decision for compiled in made.rules if compiled.holds(facts, report))
     assert made.decide(facts) == expected
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError
-from icapd.policy.conditions import Names
 from icapd.policy.facts import Facts
+from icapd.policy.names import Names
 from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
 from icapd.scan.merge import verdict_of
@@ -40,6 +40,17 @@ def test_a_rule_without_conditions_holds_at_once() -> None:
         ({"extension": "doc?"}, Facts(extension="docm"), Facts(extension="doc")),
         ({"user": "guest*"}, Facts(user="Guest-7"), Facts(user="a-guest")),
         ({"user": "CORP\\alice"}, Facts(user="corp\\Alice"), Facts(user="corp\\bob")),
+        ({"user": "alice"}, Facts(user="WinNT://CORP/Alice"), Facts(user="WinNT://CORP/alice/x")),
+        ({"user": "corp\\alice"}, Facts(user="WinNT://CORP/alice"), Facts(user="WinNT://OTHER/alice")),
+        ({"user": "winnt://corp/*"}, Facts(user="WinNT://CORP/alice"), Facts(user="Local://alice")),
+        ({"user": "alice"}, Facts(user="Local://alice"), Facts(user="odd://alice")),
+        ({"group": "staff"}, Facts(groups=("x", "WinNT://CORP/Staff")), Facts(groups=("staffers",))),
+        ({"group": ["a*", "b"]}, Facts(groups=("abc",)), Facts(groups=("c",))),
+        ({"url": "*/get/*.exe"}, Facts(url="http://h/GET/a.exe"), Facts(url="http://h/get.exe")),
+        ({"url": "http://h/*"}, Facts(url="http://h/"), Facts(url="https://h/")),
+        ({"time": "08:00-18:00"}, Facts(week_minute=480), Facts(week_minute=1080)),
+        ({"weekday": "tue"}, Facts(week_minute=1440), Facts(week_minute=1439)),
+        ({"time": "22:00-06:00", "weekday": "mon"}, Facts(week_minute=1440 + 359), Facts(week_minute=359)),
         ({"host": "example.org"}, Facts(host="Example.org"), Facts(host="www.example.org")),
         ({"host": ".example.org"}, Facts(host="example.org"), Facts(host="badexample.org")),
         ({"host": ".example.org"}, Facts(host="a.b.EXAMPLE.org."), Facts(host="example.org.evil.test")),
@@ -73,6 +84,47 @@ def test_a_client_that_is_no_address_is_only_ever_blocked(client: str) -> None:
     assert compiled("block", client="192.0.2.7").early(facts) is Match.YES
     for action in ("allow", "monitor"):
         assert compiled(action, client=["0.0.0.0/0", "::/0"]).early(facts) is Match.NO
+
+
+def test_a_path_written_otherwise_is_blocked_and_never_let_pass() -> None:
+    for url in ("http://h/%67et/a", "http://h/x/../get/a", "http://h//get/./a"):
+        assert compiled("block", url="http://h/get/*").early(Facts(url=url)) is Match.YES
+        assert compiled("allow", url="http://h/get/*").early(Facts(url=url)) is Match.NO
+    trick = Facts(url="http://h/good/%2e%2e/bad")
+    assert compiled("allow", url="http://h/good/*").early(trick) is Match.NO
+    assert compiled("block", url="http://h/bad").early(trick) is Match.YES
+
+
+def test_a_declared_type_is_any_of_several_for_a_block_and_all_for_what_passes() -> None:
+    several = Facts(media_type="image/png", media_types=("image/png", "text/html"))
+    assert compiled("block", declared_type="image/*").early(several) is Match.YES
+    both = {"declared_type": "image/*", "real_type": "image/*"}
+    assert not compiled("allow", **both).holds(several, ScanReport(Verdict.CLEAN, identity=PNG))
+    one = Facts(media_type="image/png; a=b")
+    assert compiled("allow", **both).holds(one, ScanReport(Verdict.CLEAN, identity=PNG))
+    assert compiled("block", declared_type="image/*").early(Facts()) is Match.NO
+
+
+def test_a_real_type_is_never_a_claim() -> None:
+    rule = compiled("block", real_type="image/*")
+    assert rule.early(Facts(media_type="image/png")) is Match.NOT_YET_KNOWN
+    assert not rule.holds(Facts(media_type="image/png"), CLEAN)
+    assert rule.holds(Facts(media_type="text/html"), ScanReport(Verdict.CLEAN, identity=PNG))
+
+
+def test_one_finding_must_meet_name_severity_and_engine() -> None:
+    when = {"finding": "macro*", "severity": ["medium", "high"], "engine": "off*"}
+    weak, strong = (
+        Finding(FindingKind.SUSPICIOUS, "macro", "office", level) for level in (Severity.LOW, Severity.HIGH)
+    )
+    elsewhere = Finding(FindingKind.SUSPICIOUS, "macro", "yara", Severity.HIGH)
+    for action in ("block", "monitor"):
+        assert compiled(action, **when).holds(Facts(), report(strong))
+        assert not compiled(action, **when).holds(Facts(), report(weak, elsewhere))
+    assert compiled("block", **when).holds(Facts(), report(strong, weak))
+    assert not compiled("monitor", **when).holds(Facts(), report(strong, weak))
+    assert compiled("block", severity="info").holds(Facts(), ScanReport(Verdict.CLEAN, (NOTE,)))
+    assert not compiled("block", severity="low").holds(Facts(), ScanReport(Verdict.CLEAN, (NOTE,)))
 
 
 def test_all_conditions_must_hold() -> None:
@@ -267,6 +319,11 @@ def test_every_condition_of_the_schema_is_compiled() -> None:
     values: dict[str, Any] = {
         "verdict": "CLEAN",
         "outcome": "clean",
+        "severity": "high",
+        "declared_type": "a/b",
+        "real_type": "a/b",
+        "time": "08:00-18:00",
+        "weekday": "mon",
         "method": "REQMOD",
         "client": "192.0.2.1",
         "size_over_bytes": 1,

@@ -31,6 +31,7 @@ from icapd.config.schema.serving import Limits as Limits
 from icapd.config.schema.serving import PolicyName as PolicyName
 from icapd.config.schema.serving import Server as Server
 from icapd.config.schema.serving import Timeouts as Timeouts
+from icapd.config.schema.zones import time_zone as time_zone
 
 
 class Log(Table):

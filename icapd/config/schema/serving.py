@@ -8,10 +8,16 @@ from pydantic import AfterValidator, Field
 
 from icapd.config.address import parse_admin, parse_listen
 from icapd.config.schema.base import Auto, KiB, MiB, Network, Table
+from icapd.config.schema.zones import time_zone
 
 
 def _listen(text: str) -> str:
     parse_listen(text)
+    return text
+
+
+def _zone(text: str) -> str:
+    time_zone(text)
     return text
 
 
@@ -44,7 +50,10 @@ class Server(Table):
         description="networks that may connect; others are closed without an answer",
     )
     user_encoding: Literal["plain", "base64"] = Field(
-        "plain", description="of X-Client-Username and X-Authenticated-User; Squid: icap_client_username_encode"
+        "plain", description="of user and group headers; for users Squid's icap_client_username_encode"
+    )
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="of time and weekday in rules: UTC, or a name as Europe/Berlin"
     )
     policy: PolicyName = Field(
         "balanced",

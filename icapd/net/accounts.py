@@ -1,0 +1,50 @@
+"""Who a gateway says its client is: the user and the groups, from the headers that gateways use for them.
+
+Decoded as configured, never by guessing; what does not decode stays as it came. Whether a gateway may be believed is
+settled by who may connect.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+GROUPS_MAX = 1024
+_USER_BYTES = 256
+_GROUPS_BYTES = 64 * 1024
+_SEPARATOR = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""Between accounts with a scheme: distinguished names have commas of their own."""
+
+
+def read_user(values: Mapping[bytes, bytes], is_base64: bool) -> str:
+    """The user; empty when the gateway names none."""
+    value = values.get(b"x-client-username") or values.get(b"x-authenticated-user")
+    if not value:
+        return ""
+    name = value[:_USER_BYTES].decode("utf-8", "backslashreplace")
+    return _decoded(name) if is_base64 else name
+
+
+def read_groups(values: Mapping[bytes, bytes], is_base64: bool) -> tuple[str, ...]:
+    """The user's groups, GROUPS_MAX at most."""
+    value = values.get(b"x-client-groups") or values.get(b"x-authenticated-groups")
+    return _groups(value[:_GROUPS_BYTES], is_base64) if value else ()
+
+
+@lru_cache(maxsize=256)
+def _groups(value: bytes, is_base64: bool) -> tuple[str, ...]:
+    text = value.decode("utf-8", "backslashreplace")
+    if is_base64:
+        whole = _decoded(text)
+        text = ", ".join(map(_decoded, map(str.strip, text.split(",")))) if whole == text else whole
+    parts = _SEPARATOR.split(text) if "://" in text else text.split(",")
+    return tuple(dict.fromkeys(filter(None, map(str.strip, parts))))[:GROUPS_MAX]
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8")
+    except ValueError:
+        return text

@@ -1,0 +1,77 @@
+"""What goes back in place of a message that a rule refuses: a block page, or a redirect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from icapd.icap import Reply
+from icapd.net.answers import block_reply, leading_finding, redirect_reply
+from icapd.net.record import Claims
+from icapd.policy.actions import location
+from icapd.policy.facts import Decision, Redirect
+from icapd.policy.outcomes import result_of
+from icapd.policy.page import BlockPage, PageFacts
+from icapd.scan.model import ScanReport
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One transaction that was refused, and the ICAP part of its answer."""
+
+    decision: Decision
+    report: ScanReport
+    claims: Claims
+    transaction: str
+    istag: bytes
+    fields: bytes
+    close: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Block pages by template name; None is the configured one."""
+
+    by_name: Mapping[str | None, BlockPage]
+    contact: str
+
+    def refuse(self, refusal: Refusal) -> Reply:
+        """The whole answer."""
+        redirect = refusal.decision.redirect
+        return self._block(refusal) if redirect is None else _redirect(refusal, redirect)
+
+    def _block(self, refusal: Refusal) -> Reply:
+        decision, report, http = refusal.decision, refusal.report, refusal.claims.http
+        page = self.by_name.get(decision.page) or self.by_name[None]
+        html = page.render(
+            PageFacts(
+                verdict=report.verdict,
+                rule=decision.rule,
+                reason=decision.reason,
+                findings=tuple(finding.name for finding in report.findings),
+                url=http.url,
+                host=http.host,
+                transaction=refusal.transaction,
+                outcome=result_of(report, decision),
+                contact=self.contact,
+            )
+        )
+        has_body = http.method != "HEAD"
+        return block_reply(refusal.istag, refusal.fields, html, has_http_body=has_body, close=refusal.close)
+
+
+def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:
+    decision, report, http = refusal.decision, refusal.report, refusal.claims.http
+    finding = leading_finding(report)
+    values = {
+        "url": http.url,
+        "host": http.host,
+        "user": refusal.claims.user,
+        "client": refusal.claims.client,
+        "rule": decision.rule,
+        "outcome": result_of(report, decision),
+        "finding": "" if finding is None else finding.name,
+        "transaction": refusal.transaction,
+    }
+    place = location(redirect, values)
+    return redirect_reply(refusal.istag, refusal.fields, redirect.status, place, close=refusal.close)
