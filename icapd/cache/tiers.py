@@ -63,6 +63,11 @@ class VerdictCache:
             TierCounters() if self._memcached is None else self._memcached.counters,
         )
 
+    def follow(self, settings: Cache, rulesets: Set[str]) -> None:
+        """Takes the lifetimes of a new configuration, and whose verdicts are of use from now on."""
+        self._ttl_s = _ttl_by_verdict(settings)
+        self._rulesets = rulesets
+
     def start(self, rulesets: Set[str] = frozenset()) -> None:
         """Starts the shared tiers' threads; in the process that uses them, after the fork.
 

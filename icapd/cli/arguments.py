@@ -25,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="An ICAP (RFC 3507) server that scans what passes through a gateway, and blocks or allows it.",
         epilog=_examples(
             "icapd serve                        run the server on icap://127.0.0.1:1344",
+            "icapd reload                       have the running server read its files anew",
             "icapd send invoice.pdf             ask the running server about a file",
             "icapd scan ~/Downloads             scan files without a server",
             "icapd config check icapd.toml      find every problem in a configuration",
@@ -36,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=PRODUCT)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_serve(commands)
+    _add_reload(commands)
     _add_config(commands)
     _add_send(commands)
     _add_scan(commands)
@@ -94,6 +96,28 @@ def _add_serve(commands: Any) -> None:
         "--listen", action="append", metavar="URL", help="icap://HOST:PORT or unix:/PATH; may be repeated"
     )
     parser.add_argument("--admin", metavar="URL", help="where metrics and health are served: http://HOST:PORT")
+
+
+def _add_reload(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "reload",
+        "have the running server read its configuration, rules and lists anew",
+        _examples(
+            "icapd reload",
+            "icapd reload --config /etc/icapd/icapd.toml",
+            "icapd reload --admin http://127.0.0.1:9344",
+        ),
+        "The server reads the files that it was started with; FILE and URL say which server is meant, by its admin\n"
+        "address. Everything is tried first. If anything is wrong, all of it is printed, and the old stays.\n\n"
+        "Exit status: 0 reloaded, or unchanged; 1 failed, and the old stays; 2 wrong usage; 3 no such server, or\n"
+        "not yours; 130 interrupted.",
+    )
+    _add_configuration(parser)
+    parser.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="give up after S seconds (default: 600)"
+    )
 
 
 def _add_config(commands: Any) -> None:

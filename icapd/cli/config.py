@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Everything that `icapd serve` would find before it listens, but for whether the addresses are free."""
-    from icapd.service import check_engines, make_plan
+    from icapd.service import try_rules
+    from icapd.worker.planning import make_plan
+    from icapd.worker.selftest import notes_of
 
     if options.file and options.config:
         raise ConfigurationError([Problem("", "one configuration at a time: FILE or --config FILE")])
@@ -42,7 +44,7 @@ def _check(options: argparse.Namespace) -> int:
     loaded = load_configuration(options)
     settings = loaded.settings
     snapshot = gather_snapshot(settings.engines, loaded.resolve)
-    check_engines(snapshot)
+    trial = try_rules(snapshot)
     plan = make_plan(loaded, snapshot)
     files = sum(len(engine.material) for engine in snapshot.engines)
     own_rules = f" behind {len(settings.policy)} of your own rules" if settings.policy else ""
@@ -52,4 +54,6 @@ def _check(options: argparse.Namespace) -> int:
     print(f"engines   {', '.join(engine.name for engine in snapshot.engines)}; {files} files of rules and lists")
     print(f"ruleset   {snapshot.ruleset}")
     print(f"ISTag     {plan.istag}")
+    for note in notes_of(trial):
+        print(f"note      {note}")
     return Exit.OK

@@ -7,6 +7,7 @@ import json
 
 from icapd.cli.config import load_configuration
 from icapd.service import serve
+from icapd.worker.plan import Origin
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,4 +17,5 @@ def run(options: argparse.Namespace) -> int:
         flags["server.listen"] = json.dumps(options.listen)  # an array in TOML, too
     if options.admin:
         flags["server.admin"] = options.admin
-    return serve(load_configuration(options, flags))
+    path = None if options.config is None else str(options.config)
+    return serve(load_configuration(options, flags), Origin(path, {**dict(options.set), **flags}))

@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from icapd.config.address import Endpoint, parse_admin
 from icapd.config.checks import check
 from icapd.config.keys import did_you_mean, key_path, plain_keys
 from icapd.config.layers import Override, apply, from_command_line, from_environment
 from icapd.config.pages import read_pages
 from icapd.config.policies import compile_policies
 from icapd.config.problems import problems_of
-from icapd.config.schema import Service, Settings
+from icapd.config.schema import Server, Service, Settings
 from icapd.config.shipped import resolve
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.decide import Policy
@@ -85,6 +86,25 @@ def load(
         problems += _engine_problems(engines, specs, base, problems)
         raise ConfigurationError(list(_with_sources(problems, layers)))
     return Loaded(settings, base, policies, pages)
+
+
+def read_admin(
+    path: Path | None, overrides: Mapping[str, str] = NOTHING, environ: Mapping[str, str] = os.environ
+) -> Endpoint:
+    """Where a server of this configuration has its admin endpoints, whatever else is wrong with it by now.
+
+    Raises: ConfigurationError when the file cannot be read or is not TOML, or when the address is none.
+    """
+    data = _read(path) if path else {}
+    known = plain_keys({})
+    for override in [*from_environment(environ, known), *from_command_line(overrides)]:
+        list(apply(data, override, known))  # an unknown key is for the server to tell of
+    section = data.get("server")
+    text = section.get("admin") if isinstance(section, dict) else None
+    try:
+        return parse_admin(str(text or Server().admin))
+    except ValueError as error:
+        raise ConfigurationError([Problem("server.admin", str(error))]) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

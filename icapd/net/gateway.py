@@ -1,4 +1,9 @@
-"""What all connections of one front share: services, pipeline, spool, logs, counters, clocks. No socket in it."""
+"""What all connections of one front share: services, pipeline, spool, logs, counters, clocks. No socket in it.
+
+A reload makes another one, and the old one names it as its successor. A request belongs to the gateway it began with,
+until its body is whole: what judges it is what is in force then, so that an upload of an hour is not judged by the
+rules of an hour ago, and keeps no old rules in memory.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from twisted.python.failure import Failure
@@ -17,7 +23,7 @@ from icapd.net.broken import BrokenTransfers
 from icapd.net.link import Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Pages
-from icapd.net.services import ServiceTable
+from icapd.net.services import ServiceEntry, ServiceTable
 from icapd.observe.access import AccessLine, AccessLog
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
@@ -30,7 +36,8 @@ _SAFETY_S = 0.25
 
 
 class Gateway:
-    """State: `is_draining` once the front stops; `broken`, the requests whose transfer was cut off, for a while."""
+    """State: `is_draining` once the front stops; `broken`, the requests whose transfer was cut off, for a while;
+    `successor` once a reload has put another in its place."""
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class Gateway:
         self.stall_after_bytes = delivery.stall_after_bytes
         self.drip_bytes = delivery.drip_bytes
         self.is_draining = False
+        self.successor: Gateway | None = None
         self._zone = time_zone(settings.server.time_zone)
         self._read_wall()
         self.broken = BrokenTransfers(delivery.broken_url_ttl_s, clock)
@@ -89,6 +97,32 @@ class Gateway:
     def new_identifier(self) -> str:
         """A transaction's name: unique over restarts and processes."""
         return f"{self._prefix}-{next(self._numbers):x}"
+
+    def hand_over(self, successor: Gateway) -> None:
+        """Requests that begin from now on are the successor's."""
+        successor.is_draining = self.is_draining
+        successor.broken = self.broken
+        self.successor = successor
+
+    def newest(self) -> Gateway:
+        """The gateway that is in force now."""
+        gateway = self
+        while gateway.successor is not None:
+            gateway = gateway.successor
+        return gateway
+
+    def in_force(self, service: ServiceEntry) -> tuple[Gateway, ServiceEntry]:
+        """What judges a body of this service that is whole now.
+
+        A service that a reload took away, or that scans no more, keeps its policy, over all engines there are.
+        """
+        if self.successor is None:
+            return self, service
+        newest = self.newest()
+        entry = newest.services.find(service.name)
+        if entry is None or not entry.scans:
+            entry = replace(service, judging=newest.services.judging)
+        return newest, entry
 
     def tick(self) -> None:
         """Several times a second: hands the access lines on, and follows the wall clock."""

@@ -24,11 +24,26 @@ class IcapFactory(Factory):
     noisy = False
 
     def __init__(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
+        self.connections: set[IcapProtocol] = set()
+        self._serve_by(gateway, allow_clients, max_connections)
+
+    def _serve_by(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
         self._gateway = gateway
         self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in allow_clients)
         self._max_connections = max_connections
         self._may_connect = lru_cache(maxsize=4096)(self._is_allowed)
-        self.connections: set[IcapProtocol] = set()
+
+    def reload(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
+        """New requests are the new gateway's. Who may connect no more is closed to after the answer under way."""
+        self._gateway.hand_over(gateway)
+        self._serve_by(gateway, allow_clients, max_connections)
+        for protocol in list(self.connections):
+            if protocol.peer != LOCAL and not self._may_connect(protocol.peer):
+                protocol.close_when_idle()
+
+    def is_judging_before(self, gateway: Gateway) -> bool:
+        """Whether a body may still be judged by what was in force before this gateway."""
+        return any(protocol.may_be_judged_before(gateway) for protocol in self.connections)
 
     def buildProtocol(self, addr: IAddress | None) -> IcapProtocol | None:
         """A protocol for one more client; None closes the connection at once."""

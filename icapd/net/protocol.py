@@ -148,6 +148,9 @@ class IcapProtocol(Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         gateway = self._gateway
+        if gateway.successor is not None:
+            gateway = self._gateway = gateway.newest()
+            self._body_idle_s = gateway.phase_s[_BODY]
         self._started = now = gateway.now()
         self.phase = _BODY
         self._body_deadline = now + gateway.body_total_s
@@ -323,6 +326,10 @@ class IcapProtocol(Protocol):
         self.enter(_BODY)
         self.deadline = min(self.deadline, self._body_deadline)
         transaction.on_late_body(is_over=is_over)
+
+    def may_be_judged_before(self, gateway: Gateway) -> bool:
+        """Whether a body is being judged here by what was in force before this gateway, as far as we know."""
+        return self.phase is Phase.JUDGING and self._gateway is not gateway
 
     def close_when_idle(self) -> None:
         """The front drains: an idle connection ends now, a busy one with its answer."""

@@ -45,6 +45,7 @@ class ServiceTable:
     ) -> None:
         self._by_path: dict[str, ServiceEntry] = {}
         self.istag = istag
+        self.judging = Judging(ruleset, None, _needed(required))
         for service in settings.service:
             entry = _entry(service, settings, policies, ruleset, required, istag)
             for path in (service.path, *service.aliases):
@@ -90,8 +91,12 @@ def _entry(
 def _judging(service: Service, ruleset: str, required: Mapping[str, bool]) -> Judging:
     """A service with fewer engines judges by another ruleset, so that it never takes a fuller one's verdicts."""
     chosen = None if service.engines is None else tuple(sorted(service.engines))
-    needed = frozenset(name for name, is_required in required.items() if is_required)
+    needed = _needed(required)
     if chosen is None:
         return Judging(ruleset, None, needed)
     digest = hashlib.blake2b("\n".join((ruleset, *chosen)).encode(), digest_size=14).hexdigest()
     return Judging(digest, chosen, needed & frozenset(chosen))
+
+
+def _needed(required: Mapping[str, bool]) -> frozenset[str]:
+    return frozenset(name for name, is_required in required.items() if is_required)

@@ -51,6 +51,10 @@ class AccessLog:
         self._write = write
         self._lines = bytearray()
         self._encode = msgspec.json.Encoder()
+        self.set_format(form)
+
+    def set_format(self, form: Literal["json", "text"]) -> None:
+        """Lines from now on have this form."""
         self._is_json = form == "json"
 
     def add(self, line: AccessLine) -> None:

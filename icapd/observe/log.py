@@ -25,9 +25,19 @@ class EventName(enum.Enum):
     READY = ("ready", "info")
     RULES_LOADED = ("rules-loaded", "info")
     DRAINING = ("draining", "info")
+    RELOADING = ("reloading", "info")
+    RELOADED = ("reloaded", "info")
+    RELOAD_UNCHANGED = ("reload-unchanged", "info")
+    RELOAD_FAILED = ("reload-failed", "error")
+    RELOAD_PROBLEM = ("reload-problem", "error")
+    SELF_TEST = ("self-test", "warning")
+    CONTROL_FAILED = ("control-failed", "warning")
+    WATCHING = ("watching", "info")
+    WATCH_FAILED = ("watch-failed", "warning")
     STOPPED = ("stopped", "info")
     CUT_OFF = ("cut-off", "warning")
     FRONT_LOST = ("front-lost", "error")
+    FRONT_SILENT = ("front-silent", "error")
     NURSERY_LOST = ("nursery-lost", "error")
     SCANNER_LOST = ("scanner-lost", "warning")
     SCANNER_NOT_STARTED = ("scanner-not-started", "error")
@@ -53,10 +63,14 @@ class EventLog:
     """Writes events at or above a level, as JSON lines."""
 
     def __init__(self, level: Level, write: Callable[[bytes], object], process: str) -> None:
-        self._floor = _RANK[level]
+        self.set_level(level)
         self._write = write
         self._process = process
         self._encode = msgspec.json.Encoder().encode
+
+    def set_level(self, level: Level) -> None:
+        """Events below it are dropped from now on."""
+        self._floor = _RANK[level]
 
     def event(self, name: EventName, **fields: str | float | None) -> None:
         """One line. Text fields are capped; the order of fields is kept."""

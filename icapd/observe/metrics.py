@@ -62,6 +62,11 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_spool_bytes": Definition("gauge", "Bodies held.", ("place",)),
     "icapd_fronts": Definition("gauge", "Front processes that run."),
     "icapd_front_deaths_total": Definition("counter", "Fronts that ended unasked."),
+    "icapd_reloads_total": Definition("counter", "Reloads that ended.", ("result",)),
+    "icapd_last_reload_successful": Definition("gauge", "1 unless the last reload failed."),
+    "icapd_last_reload_success_timestamp_seconds": Definition(
+        "gauge", "When the configuration in force was last found to be that of the files."
+    ),
     "icapd_ready": Definition("gauge", "1 when every front has scanners with their rules and nothing drains."),
     "icapd_build_info": Definition("gauge", "Always 1.", ("version", "ruleset", "istag")),
     "icapd_spool_refused_total": Definition("counter", "Bodies that could not be kept.", ("reason",)),

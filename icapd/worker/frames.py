@@ -6,15 +6,21 @@ behind a scan task in the same packet, or as a file descriptor beside it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from icapd.errors import Problem
 from icapd.scan.tree import Examination
 
+ReloadResult = Literal["reloaded", "unchanged", "failed"]
+
 PACKET_BYTES_MAX = 208 * 1024
 """What one packet may hold; Linux's default socket buffer (net.core.wmem_default) takes it."""
 
 _HEADER_BYTES = 4
+_PROBLEMS_MAX = 100
+_PROBLEM_CHARACTERS_MAX = 500
 
 
 class ScanTask(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +104,18 @@ class Metrics(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
-FromFront = Ready | Fatal | Metrics
+class Prepared(msgspec.Struct, frozen=True, tag=True):
+    """Front to supervisor: the new configuration waits for its Commit, or cannot be used."""
+
+    number: int
+    problems: list[tuple[str, str]]
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front, and back at once: the front's reactor turns."""
+
+
+FromFront = Ready | Fatal | Metrics | Prepared | Beat
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -113,7 +130,66 @@ class ReadMetrics(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
-ToFront = Drain | ReadMetrics
+class Prepare(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front, with the descriptors of a plan and a snapshot: get ready to work by them."""
+
+    number: int
+    scanners: int
+
+
+class Commit(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front: from now on, what was prepared under this number is in force."""
+
+    number: int
+
+
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front: what was prepared under this number will not be needed."""
+
+    number: int
+
+
+ToFront = Drain | ReadMetrics | Prepare | Commit | Abandon | Beat
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a set of rules made of EICAR and of harmless samples.
+
+    `finds_eicar` when it is MALICIOUS to them; `flagged`, the harmless samples that are not CLEAN, and what they are.
+    """
+
+    finds_eicar: bool = False
+    flagged: dict[str, str] = {}
+
+
+class Checked(msgspec.Struct, frozen=True, tag=True):
+    """Candidate to supervisor: what there is to be said against the files as they are now.
+
+    Without problems and unless it `is_unchanged`, a plan and a snapshot come beside it. `notes` are for the operator.
+    """
+
+    problems: list[tuple[str, str]]
+    notes: list[str] = []
+    is_unchanged: bool = False
+    scanners: int = 0
+    trial: Trial = Trial()
+    watched: list[str] = []
+    """The files and folders that the rules and lists were read from."""
+
+
+class AskReload(msgspec.Struct, frozen=True, tag=True):
+    """`icapd reload` to supervisor."""
+
+
+class ReloadEnded(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to `icapd reload`. The ISTag is the one in force, whatever became of the reload."""
+
+    result: ReloadResult
+    istag: str
+    problems: list[tuple[str, str]]
+    notes: list[str]
+    elapsed_s: float
+
 
 MetricValues = dict[str, list[tuple[tuple[str, ...], float]]]
 """As `observe.metrics.Values`."""
@@ -122,6 +198,9 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_from_front = msgspec.msgpack.Decoder(FromFront).decode
 decode_to_front = msgspec.msgpack.Decoder(ToFront).decode
 decode_from_nursery = msgspec.msgpack.Decoder(FromNursery).decode
+decode_checked = msgspec.msgpack.Decoder(Checked).decode
+decode_ask = msgspec.msgpack.Decoder(AskReload).decode
+decode_ended = msgspec.msgpack.Decoder(ReloadEnded).decode
 decode_spawn = msgspec.msgpack.Decoder(Spawn).decode
 decode_answer = msgspec.msgpack.Decoder(ScanAnswer).decode
 encode_values = msgspec.msgpack.Encoder().encode
@@ -129,7 +208,9 @@ decode_values = msgspec.msgpack.Decoder(MetricValues).decode
 _decode_task = msgspec.msgpack.Decoder(ScanTask).decode
 
 
-def encode(message: FromFront | ToFront | FromNursery | Spawn | ScanAnswer) -> bytes:
+def encode(
+    message: FromFront | ToFront | FromNursery | Spawn | ScanAnswer | Checked | AskReload | ReloadEnded,
+) -> bytes:
     """One message as one packet."""
     return _encode(message)
 
@@ -147,7 +228,14 @@ def decode_task(packet: bytes) -> tuple[ScanTask, bytes]:
 
 
 def pack_problems(problems: list[Problem]) -> list[tuple[str, str]]:
-    return [(problem.where, problem.what) for problem in problems]
+    """As many as a packet takes; the last one says how many there are beside them."""
+    packed = [
+        (problem.where[:_PROBLEM_CHARACTERS_MAX], problem.what[:_PROBLEM_CHARACTERS_MAX])
+        for problem in problems[:_PROBLEMS_MAX]
+    ]
+    if len(problems) > _PROBLEMS_MAX:
+        packed.append(("", f"and {len(problems) - _PROBLEMS_MAX} more"))
+    return packed
 
 
 def unpack_problems(packed: list[tuple[str, str]]) -> list[Problem]:

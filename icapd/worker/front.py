@@ -2,7 +2,7 @@
 
     python -m icapd.worker.front PLACE        (a JSON `Place`)
 
-Here its parts are put together: services, policy, cache, spool, pool of scanners, pipeline, protocol.
+Here its parts are put together: spool, logs, protocol, and the generations that hold all that a reload changes.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ import os
 import signal
 import socket
 import sys
-from typing import cast
+from typing import assert_never, cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from icapd.cache.flight import SingleFlight
-from icapd.cache.tiers import VerdictCache
-from icapd.config.policies import compile_policies
 from icapd.config.schema import Settings
 from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.net.listen import IcapFactory
-from icapd.net.replies import Pages
-from icapd.net.services import ServiceTable
 from icapd.observe.access import AccessLog
 from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
-from icapd.policy.page import BlockPage
 from icapd.reactor import Reactor, install_reactor
-from icapd.scan.pipeline import Pipeline
 from icapd.scan.spool import Spool
 from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import (
+    Abandon,
+    Beat,
+    Commit,
     Drain,
     Fatal,
     Metrics,
+    Prepare,
+    Prepared,
     ReadMetrics,
     Ready,
     decode_to_front,
@@ -47,10 +46,10 @@ from icapd.worker.frames import (
     encode_values,
     pack_problems,
 )
+from icapd.worker.generation import Surroundings
+from icapd.worker.generations import Generations
 from icapd.worker.memfd import make_memfd, read_memfd
-from icapd.worker.nursing import NurseryProcess
 from icapd.worker.plan import Place, Plan, decode_place, decode_plan
-from icapd.worker.pool import ScannerPool
 
 _SWEEP_S = 0.25
 _DRAIN_CHECK_S = 0.05
@@ -73,22 +72,18 @@ class Front:
         self._control = PacketChannel(
             reactor, socket.socket(fileno=place.control_fd), self._on_packet, self._on_supervisor_lost
         )
-        self._nursery = NurseryProcess(
-            reactor, place.snapshot_fd, settings.scanners.memory_bytes, self._log, self._on_build_failed
-        )
-        self._pool = ScannerPool(reactor, settings.scanners, place.scanners, self._nursery, self._counters, self._log)
-        self._cache = VerdictCache(
-            settings.cache,
-            plan.secret,
-            reactor,
-            on_state=self._on_memcached_state,
-            on_disk_state=self._on_disk_state,
-        )
-        self._flights = SingleFlight()
         self._spool = Spool(settings.spool)
-        self._gateway = self._make_gateway(plan, settings)
-        share = -(-settings.server.max_connections // place.of)
-        self._factory = IcapFactory(self._gateway, settings.server.allow_clients, share)
+        self._flights = SingleFlight()
+        self._access = (
+            None if self._access_writer is None else AccessLog(self._access_writer.write, settings.log.format)
+        )
+        around = Surroundings(
+            reactor, self._counters, self._log, self._spool, self._flights, self._access, place.index == 0
+        )
+        self._generations = Generations(
+            around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared
+        )
+        self._factory = IcapFactory(self._gateway, settings.server.allow_clients, self._share_of(settings))
         self._ports = [
             reactor.adoptStreamPort(descriptor, socket.AF_UNIX if is_unix else _family(descriptor), self._factory)
             for descriptor, is_unix in place.listen
@@ -98,25 +93,17 @@ class Front:
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = cast(IReactorTime, reactor)
 
-    def _make_gateway(self, plan: Plan, settings: Settings) -> Gateway:
-        times = settings.timeouts
-        services = ServiceTable(
-            settings, compile_policies(settings), plan.ruleset, plan.required, plan.istag.encode("ascii")
-        )
-        pages = Pages(
-            {name or None: BlockPage(source, name or "pages.block") for name, source in plan.pages.items()},
-            settings.pages.contact,
-        )
-        pipeline = Pipeline(self._cache, self._flights, self._pool, self._counters, times.scan_s, times.scan_grace_s)
-        access = None if self._access_writer is None else AccessLog(self._access_writer.write, settings.log.format)
-        return Gateway(
-            self._reactor, settings, services, pages, pipeline, self._spool, self._counters, self._log, access
-        )
+    @property
+    def _gateway(self) -> Gateway:
+        return self._generations.current.gateway
+
+    def _share_of(self, settings: Settings) -> int:
+        """How many connections this front may have."""
+        return -(-settings.server.max_connections // self._place.of)
 
     def start(self) -> None:
         """Begins to serve; the scanners come up meanwhile."""
-        self._cache.start(self._gateway.services.rulesets)
-        self._pool.start()
+        self._generations.start()
         self._sweeper.start(_SWEEP_S, now=False)
 
     # Towards the supervisor
@@ -126,39 +113,73 @@ class Front:
         try:
             self._factory.sweep()
             self._gateway.tick()
+            self._generations.sweep(self._factory.is_judging_before)
             self._tell_readiness()
         except Exception:  # the border
             self._gateway.internal_error(Failure())
 
     def _tell_readiness(self) -> None:
-        is_ready = self._pool.is_ready and not self._gateway.is_draining
+        is_ready = self._generations.current.scanning.pool.is_ready and not self._gateway.is_draining
         if is_ready is not self._is_ready:
             self._control.send([encode(Ready(is_ready))])
             self._is_ready = is_ready
 
     def _on_packet(self, packet: bytes, descriptors: list[int]) -> None:
+        message = decode_to_front(packet)
+        if isinstance(message, Prepare):
+            self._prepare(message, descriptors)
+            return
         for descriptor in descriptors:
             os.close(descriptor)
-        message = decode_to_front(packet)
-        if isinstance(message, ReadMetrics):
-            self._send_metrics(message.number)
-        elif isinstance(message, Drain):
-            self._drain(message.within_s)
+        match message:
+            case Beat():
+                self._control.send([packet])
+            case ReadMetrics(number):
+                self._send_metrics(number)
+            case Commit(number):
+                self._commit(number)
+            case Abandon(number):
+                self._generations.abandon(number)
+            case Drain(within_s):
+                self._drain(within_s)
+            case _:
+                assert_never(message)
 
     def _on_supervisor_lost(self) -> None:
         """Nobody would replace or reload us: finish what runs and go."""
         self._drain(5.0)
 
-    def _on_build_failed(self, problems: list[Problem]) -> None:
+    def _on_unusable(self, problems: list[Problem]) -> None:
         for problem in problems:
             self._log.event(EventName.BUILD_FAILED, where=problem.where, what=problem.what)
         self._control.send([encode(Fatal(pack_problems(problems)))])
 
-    def _on_memcached_state(self, server: str, in_use: bool) -> None:
-        self._log.event(EventName.MEMCACHED_STATE, server=server, state="in use" if in_use else "left alone")
+    # A reload
 
-    def _on_disk_state(self, state: str, detail: str) -> None:
-        self._log.event(EventName.CACHE_DISK_STATE, key="cache.disk", state=state, detail=detail)
+    def _prepare(self, message: Prepare, descriptors: list[int]) -> None:
+        """Whatever is wrong with it is the reload's problem, not that of the configuration in force."""
+        try:
+            plan_fd, snapshot_fd = descriptors  # the kernel drops those that we have no room for
+            try:
+                plan = decode_plan(read_memfd(plan_fd))
+            finally:
+                os.close(plan_fd)
+            self._generations.prepare(message.number, plan, snapshot_fd, message.scanners)
+        except Exception as error:  # the border
+            self._on_prepared(message.number, [Problem("reload", f"{type(error).__name__}: {error}")])
+
+    def _on_prepared(self, number: int, problems: list[Problem]) -> None:
+        self._control.send([encode(Prepared(number, pack_problems(problems)))])
+
+    def _commit(self, number: int) -> None:
+        if self._generations.commit(number) is None:
+            return
+        settings = self._generations.current.settings
+        self._spool.settings = settings.spool
+        self._log.set_level(settings.log.level)
+        if self._access is not None:
+            self._access.set_format(settings.log.format)
+        self._factory.reload(self._gateway, settings.server.allow_clients, self._share_of(settings))
 
     def _on_lines_dropped(self, reason: str, dropped_lines: int) -> None:
         """Access lines; called in their writer's thread too."""
@@ -177,17 +198,12 @@ class Front:
         os.close(descriptor)
 
     def _set_gauges(self) -> None:
-        counters, pool, spool = self._counters, self._pool, self._spool
+        counters, spool = self._counters, self._spool
+        self._generations.set_gauges(counters)
         counters.set("icapd_open_connections", len(self._factory.connections))
-        counters.set("icapd_scanners", pool.running, ("busy",))
-        counters.set("icapd_scanners", pool.alive - pool.running, ("idle",))
-        counters.set("icapd_scan_queue", pool.queued)
         counters.set("icapd_spool_bytes", spool.memory_bytes, ("memory",))
         counters.set("icapd_spool_bytes", spool.disk_bytes, ("disk",))
         counters.set("icapd_scans_shared_total", self._flights.shared)
-        counters.set("icapd_cache_servers_left_alone", self._cache.servers_left_alone)
-        for name, labels, value in self._cache.counters.samples(with_shared=self._place.index == 0):
-            counters.set(name, value, labels)
         dropped = 0 if self._access_writer is None else self._access_writer.dropped_lines
         counters.set("icapd_access_lines_dropped_total", dropped)
 
@@ -220,8 +236,7 @@ class Front:
         self._sweeper.stop()
         self._gateway.tick()
         self._send_metrics(0)
-        self._pool.stop()
-        self._cache.stop()
+        self._generations.stop()
         if self._access_writer is not None:
             self._access_writer.close()
         self._events.close()

@@ -21,9 +21,9 @@ from icapd.errors import ConfigurationError
 from icapd.plugins import build_engines, decode_snapshot
 from icapd.scan.tree import EngineSet
 from icapd.worker import scanner
-from icapd.worker.channel import receive, send
 from icapd.worker.frames import BuildFailed, Exited, Loaded, Spawned, decode_spawn, encode, pack_problems
 from icapd.worker.memfd import read_memfd
+from icapd.worker.packets import receive, send
 
 _PR_SET_PDEATHSIG = 1
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from icapd.errors import Problem
 from icapd.observe.log import EventLog, EventName
 from icapd.reactor import Reactor
-from icapd.worker.channel import PacketChannel, packet_pair
+from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import (
     BuildFailed,
     Exited,
@@ -22,6 +22,7 @@ from icapd.worker.frames import (
     encode,
     unpack_problems,
 )
+from icapd.worker.packets import packet_pair
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
 
 _BACK_OFF_S = 0.1

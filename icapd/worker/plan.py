@@ -1,13 +1,17 @@
-"""What the supervisor tells each front: the whole configuration as it was when the server started.
+"""What the supervisor tells each front: the whole configuration as it was when it was last read.
 
 A front that is respawned gets the same plan, whatever has happened to the files since.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+
 import msgspec
 
 from icapd.config.schema import Settings
+from icapd.worker.frames import Trial
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -29,6 +33,26 @@ encode_plan = msgspec.msgpack.Encoder().encode
 decode_plan = msgspec.msgpack.Decoder(Plan).decode
 
 
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A configuration that has passed its check, with its rules: what every front that starts is given.
+
+    Owns its two descriptors. `scanners` are those of one front; `watched`, where the rules and lists were read from.
+    """
+
+    plan: Plan
+    settings: Settings
+    plan_fd: int
+    snapshot_fd: int
+    scanners: int
+    trial: Trial
+    watched: tuple[str, ...]
+
+    def close(self) -> None:
+        os.close(self.plan_fd)
+        os.close(self.snapshot_fd)
+
+
 class Place(msgspec.Struct, frozen=True):
     """Which of how many fronts this is, and which descriptors it was given."""
 
@@ -45,3 +69,28 @@ class Place(msgspec.Struct, frozen=True):
 
 encode_place = msgspec.json.Encoder().encode
 decode_place = msgspec.json.Decoder(Place).decode
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a configuration is read from, beside the environment: its file, and the keys set on the command line."""
+
+    path: str | None
+    overrides: dict[str, str]
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a candidate is to read, and what it is compared with: the plan in force and how its rules did.
+
+    `version` is that of the server; a candidate runs what is installed now.
+    """
+
+    origin: Origin
+    version: str
+    control_fd: int
+    plan_fd: int
+    scanners: int
+    trial: Trial
+
+
+encode_order = msgspec.json.Encoder().encode
+decode_order = msgspec.json.Decoder(Order).decode

@@ -28,9 +28,10 @@ from icapd.reactor import Reactor
 from icapd.scan.model import CacheKey
 from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
-from icapd.worker.channel import PacketChannel, packet_pair
+from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import Exited, ScanTask, Spawned, decode_answer, encode_task
 from icapd.worker.nursing import NurseryProcess
+from icapd.worker.packets import packet_pair
 from icapd.worker.processes import back_off_s
 
 _SWEEP_S = 0.05

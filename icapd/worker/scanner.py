@@ -21,8 +21,8 @@ from icapd.errors import DeadlineReached
 from icapd.scan.merge import rank
 from icapd.scan.model import Buffer, EngineReport, Finding, FindingKind, Outcome, Sample
 from icapd.scan.tree import EngineSet, Examination, examine
-from icapd.worker.channel import receive
 from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_task, encode
+from icapd.worker.packets import receive
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38

@@ -1,168 +1,86 @@
-"""The supervisor: owns the listening sockets, starts the fronts and starts them again, answers operators.
-
-It sees no byte of a client. A listening socket stays open across its front's death, so that clients wait a moment
-instead of being refused.
-"""
+"""The supervisor: keeps the fronts, reloads, answers operators, and ends it all. It sees no byte of a client."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import signal
 import socket
-from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from twisted.internet.defer import Deferred
 
+from icapd import __version__
 from icapd.errors import Problem
 from icapd.net.admin import admin_site
 from icapd.observe.log import EventLog, EventName
-from icapd.observe.metrics import Values, add_up, without_gauges
+from icapd.observe.metrics import Values, add_up
 from icapd.reactor import Reactor
-from icapd.worker.channel import PacketChannel, packet_pair
+from icapd.worker.control import ControlSocket
+from icapd.worker.fleet import Fleet, FrontProcess
 from icapd.worker.frames import (
+    Beat,
     Drain,
     Fatal,
     FromFront,
     Metrics,
+    Prepared,
     ReadMetrics,
     Ready,
-    ToFront,
-    decode_from_front,
+    ReloadEnded,
     decode_values,
-    encode,
     unpack_problems,
 )
+from icapd.worker.listening import close_listeners
 from icapd.worker.memfd import read_memfd
-from icapd.worker.plan import Place, encode_place
-from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
+from icapd.worker.plan import Origin
+from icapd.worker.reloading import Reloads
 
-_BACK_OFF_S = 0.1
-_STEADY_S = 10.0
 _SCRAPE_S = 0.5
 _KILL_AFTER_S = 2.0
-_FIRST_FD = 3
-
-
-class _FrontProcess:
-    """One place for a front: what it is told, and the process that fills it.
-
-    State: `values`, its metrics as last heard; `lost_values`, the counters of its dead predecessors.
-    """
-
-    def __init__(self, index: int, sockets: list[socket.socket]) -> None:
-        self.index = index
-        self.sockets = sockets
-        self.child: Child | None = None
-        self.channel: PacketChannel | None = None
-        self.is_ready = False
-        self.started_at = 0.0
-        self.deaths = 0
-        self.values: Values = {}
-        self.lost_values: Values = {}
-
-    def tell(self, message: ToFront) -> bool:
-        return self.channel is not None and self.channel.send([encode(message)])
 
 
 class Supervisor:
     """State: `_is_stopping` once SIGTERM has come; `_has_served` once a front was ready; `exit_code` is what the
     process should end with."""
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        fronts: list[list[socket.socket]],
-        scanners: int,
-        plan_fd: int,
-        snapshot_fd: int,
-        access_fd: int,
-        shutdown_s: float,
-        log: EventLog,
-        info: tuple[str, ...],
-    ) -> None:
+    def __init__(self, reactor: Reactor, fleet: Fleet, origin: Origin, log: EventLog) -> None:
         self._reactor = reactor
-        self._fronts = [_FrontProcess(index, sockets) for index, sockets in enumerate(fronts)]
-        self._scanners = scanners
-        self._plan_fd = plan_fd
-        self._snapshot_fd = snapshot_fd
-        self._access_fd = access_fd
-        self._shutdown_s = shutdown_s
+        self._fleet = fleet
         self._log = log
-        self._info = info
         self._is_stopping = False
         self._was_ready = False
         self._has_served = False
-        self._front_deaths = 0
         self._numbers = itertools.count(1)
         self._scrapes: dict[int, _Scrape] = {}
         self._admin_port: Any = None
+        self._control: ControlSocket | None = None
+        self._reloads = Reloads(reactor, fleet, origin, log, self._on_reload_begun, self._on_reload_ended)
+        fleet.listen(self._take, self._note_readiness, self._reloads.on_front_started, self._on_front_lost)
         self.exit_code = 0
         self.problems: list[Problem] = []
 
-    def start(self, admin: socket.socket) -> None:
+    def start(self, admin: socket.socket, control: socket.socket | None) -> None:
         """Starts all fronts and the admin endpoints."""
         site = admin_site(self._readiness, self._collect)
         self._admin_port = self._reactor.adoptStreamPort(admin.fileno(), admin.family, site)
         admin.close()
-        for front in self._fronts:
-            self._spawn(front)
+        if control is not None:
+            self._control = ControlSocket(self._reactor, control, self.reload)
+        self._fleet.start()
+
+    def reload(self) -> Deferred[ReloadEnded]:
+        """Reads everything anew, and changes to it if it is sound. Returns: how that ends; never fails."""
+        return self._reloads.ask()
+
+    def _on_reload_begun(self) -> None:
+        pass
+
+    def _on_reload_ended(self, ended: ReloadEnded) -> None:
+        if ended.result == "reloaded":
+            self._log.set_level(self._fleet.edition.settings.log.level)
 
     # Fronts
 
-    def _spawn(self, front: _FrontProcess) -> None:
-        if self._is_stopping:
-            return
-        front.started_at = self._reactor.seconds()
-        try:
-            ours, theirs = packet_pair()
-        except OSError as error:
-            self._on_exit(front, Ended(NOT_STARTED, 0, str(error)))
-            return
-        descriptors = [theirs.fileno(), self._plan_fd, self._snapshot_fd]
-        if self._access_fd >= 0:
-            descriptors.append(self._access_fd)
-        descriptors += [listener.fileno() for listener in front.sockets]
-        targets = {_FIRST_FD + index: descriptor for index, descriptor in enumerate(descriptors)}
-        first_listener = _FIRST_FD + len(descriptors) - len(front.sockets)
-        place = Place(
-            index=front.index,
-            of=len(self._fronts),
-            scanners=self._scanners,
-            control_fd=_FIRST_FD,
-            plan_fd=_FIRST_FD + 1,
-            snapshot_fd=_FIRST_FD + 2,
-            access_fd=_FIRST_FD + 3 if self._access_fd >= 0 else -1,
-            listen=[
-                (first_listener + index, listener.family == socket.AF_UNIX)
-                for index, listener in enumerate(front.sockets)
-            ],
-        )
-        front.channel = PacketChannel(
-            self._reactor, ours, self._on_packet(front), lambda: self._on_channel_lost(front)
-        )
-        front.child = Child(
-            self._reactor,
-            "icapd.worker.front",
-            [encode_place(place).decode("ascii")],
-            targets,
-            lambda ended: self._on_exit(front, ended),
-        )
-        theirs.close()
-
-    def _on_packet(self, front: _FrontProcess) -> Callable[[bytes, list[int]], None]:
-        def receive(packet: bytes, descriptors: list[int]) -> None:
-            try:
-                self._take(front, decode_from_front(packet), descriptors)
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-
-        return receive
-
-    def _take(self, front: _FrontProcess, message: FromFront, descriptors: list[int]) -> None:
+    def _take(self, front: FrontProcess, message: FromFront, descriptors: list[int]) -> None:
         match message:
             case Ready(is_ready):
                 front.is_ready = is_ready
@@ -180,53 +98,36 @@ class Supervisor:
                     self.problems = unpack_problems(problems)
                     self.exit_code = 2
                     self.stop()
+            case Prepared():
+                self._reloads.on_prepared(front, message)
+            case Beat():
+                pass  # the fleet's own
             case _:
                 assert_never(message)
 
-    def _on_channel_lost(self, front: _FrontProcess) -> None:
-        """A front that cannot be told anything is of no use, dead or not."""
-        front.channel = None
-        if front.child is not None and not self._is_stopping:
-            front.child.signal(signal.SIGKILL)
-
-    def _on_exit(self, front: _FrontProcess, ended: Ended) -> None:
-        front.child = None
-        front.is_ready = False
-        if front.channel is not None:
-            front.channel.close()
-            front.channel = None
-        front.lost_values = add_up([front.lost_values, without_gauges(front.values)])
-        front.values = {}
+    def _on_front_lost(self, front: FrontProcess) -> None:
+        self._reloads.on_front_lost(front)
         if self._is_stopping:
             self._finish_when_alone()
-            return
-        self._front_deaths += 1
-        if self._reactor.seconds() - front.started_at > _STEADY_S:
-            front.deaths = 0
-        delay_s = back_off_s(_BACK_OFF_S, front.deaths) if front.deaths else 0.0
-        front.deaths += 1
-        self._log.event(EventName.FRONT_LOST, front=front.index, **ended.fields(), again_in_s=delay_s)
-        self._note_readiness()
-        self._reactor.callLater(delay_s, self._spawn, front)
 
     # Operators
 
     def _readiness(self) -> tuple[int, str]:
         if self._is_stopping:
             return 503, "draining"
-        waiting = [front.index for front in self._fronts if not front.is_ready]
+        waiting = [front.index for front in self._fleet.fronts if not front.is_ready]
         return (503, f"loading rules: fronts {waiting}") if waiting else (200, "ready")
 
     def _note_readiness(self) -> None:
         is_ready = self._readiness()[0] == 200
         if is_ready and not self._was_ready:
-            self._log.event(EventName.READY, fronts=len(self._fronts))
+            self._log.event(EventName.READY, fronts=len(self._fleet.fronts))
         self._was_ready = is_ready
 
     def _collect(self) -> Deferred[Values]:
         """The sums over all fronts; a front that does not answer in time counts with what it said last."""
         number = next(self._numbers)
-        asked = {front.index for front in self._fronts if front.tell(ReadMetrics(number))}
+        asked = {front.index for front in self._fleet.fronts if front.tell(ReadMetrics(number))}
         scrape = self._scrapes[number] = _Scrape(asked)
         timer = self._reactor.callLater(_SCRAPE_S, scrape.end)
 
@@ -234,24 +135,25 @@ class Supervisor:
             del self._scrapes[number]
             if timer.active():
                 timer.cancel()
-            return self._sums()
+            return add_up([self._own_values(), *self._fleet.values()])
 
         scrape.done.addCallback(summed)
         if not asked:
             scrape.end()
         return scrape.done
 
-    def _sums(self) -> Values:
-        own: Values = {
-            "icapd_fronts": [((), float(sum(front.child is not None for front in self._fronts)))],
-            "icapd_front_deaths_total": [((), float(self._front_deaths))],
+    def _own_values(self) -> Values:
+        fleet, reloads = self._fleet, self._reloads
+        plan = fleet.edition.plan
+        return {
+            "icapd_fronts": [((), float(sum(front.child is not None for front in fleet.fronts)))],
+            "icapd_front_deaths_total": [((), float(fleet.deaths))],
             "icapd_ready": [((), float(self._was_ready))],
-            "icapd_build_info": [(self._info, 1.0)],
+            "icapd_build_info": [((__version__, plan.ruleset, plan.istag), 1.0)],
+            "icapd_reloads_total": [((result,), float(count)) for result, count in reloads.counts.items()],
+            "icapd_last_reload_successful": [((), float(not reloads.has_failed))],
+            "icapd_last_reload_success_timestamp_seconds": [((), reloads.succeeded_at)],
         }
-        parts = [own]
-        for front in self._fronts:
-            parts += [front.values, front.lost_values]
-        return add_up(parts)
 
     # The end
 
@@ -259,33 +161,24 @@ class Supervisor:
         """Closes the listeners first, then lets the fronts finish what runs, within `timeouts.shutdown_s`."""
         if self._is_stopping:
             return
-        self._is_stopping = True
+        self._is_stopping = self._fleet.is_stopping = True
+        self._reloads.stop()
         self._note_readiness()
-        self._log.event(EventName.DRAINING, within_s=self._shutdown_s)
-        close_listeners([listener for front in self._fronts for listener in front.sockets])
-        for front in self._fronts:
-            front.tell(Drain(self._shutdown_s))
-        self._reactor.callLater(self._shutdown_s + _KILL_AFTER_S, self._kill)
+        within_s = self._fleet.edition.settings.timeouts.shutdown_s
+        self._log.event(EventName.DRAINING, within_s=within_s)
+        close_listeners([listener for front in self._fleet.fronts for listener in front.sockets])
+        self._fleet.tell_all(Drain(within_s))
+        self._reactor.callLater(within_s + _KILL_AFTER_S, self._kill)
         self._finish_when_alone()
 
     def _kill(self) -> None:
-        for front in self._fronts:
-            if front.child is not None:
-                front.child.signal(signal.SIGKILL)
+        for front in self._fleet.fronts:
+            front.kill()
 
     def _finish_when_alone(self) -> None:
-        if all(front.child is None for front in self._fronts):
+        if self._fleet.is_gone:
             self._log.event(EventName.STOPPED, exit_code=self.exit_code)
             self._reactor.stop()
-
-
-def close_listeners(listeners: Sequence[socket.socket]) -> None:
-    """Closes listening sockets. Files of Unix sockets go first: once we are deaf, they may be another server's."""
-    for path in {listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX}:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    for listener in listeners:
-        listener.close()
 
 
 class _Scrape:

@@ -10,7 +10,7 @@ import pytest
 from icapd.config.load import load
 from icapd.errors import ConfigurationError
 from icapd.plugins import gather_snapshot, installed_specs
-from icapd.service import make_plan
+from icapd.worker.planning import make_plan
 from tests.cli.command import icapd
 
 WRONG = """

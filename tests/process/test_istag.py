@@ -9,7 +9,7 @@ import pytest
 
 from icapd.config.load import load
 from icapd.plugins import gather_snapshot, installed_specs
-from icapd.service import make_plan
+from icapd.worker.planning import make_plan
 from tests.support.icapd import to_toml
 
 ONE: dict[str, Any] = {"path": "/one", "policy": "strict"}

@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 
 from icapd.reactor import Reactor
-from icapd.worker.channel import PacketChannel, packet_pair, receive, send
+from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import PACKET_BYTES_MAX
+from icapd.worker.packets import packet_pair, receive, send
 from tests.support.reactor import reactor, wait_until
 
 

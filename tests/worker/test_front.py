@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.task import Clock, LoopingCall
@@ -12,12 +11,13 @@ from icapd.worker.front import Front
 
 
 class Sweeps:
-    """The parts of a front that a sweep touches; each fails in turn."""
+    """The parts of a front that a sweep touches; each fails in turn. Also a generation, its gateway and its pool."""
 
     is_draining = False
     is_ready = True
 
     def __init__(self) -> None:
+        self.current = self.gateway = self.scanning = self.pool = self
         self.calls: list[str] = []
         self.errors: list[str] = []
         self.broken = ""
@@ -27,8 +27,12 @@ class Sweeps:
         if name == self.broken:
             raise RuntimeError(name)
 
-    def sweep(self) -> None:
-        self._call("sweep")
+    def sweep(self, is_judging_before: object = None) -> None:
+        if is_judging_before is None:  # not what the generations are asked
+            self._call("sweep")
+
+    def is_judging_before(self, gateway: object) -> bool:
+        return False
 
     def tick(self) -> None:
         self._call("tick")
@@ -43,7 +47,7 @@ class Sweeps:
 def test_a_sweep_that_fails_is_not_the_last() -> None:
     parts = Sweeps()
     front = Front.__new__(Front)
-    vars(front).update(_factory=parts, _gateway=parts, _pool=parts, _control=parts, _is_ready=False)
+    vars(front).update(_factory=parts, _generations=parts, _control=parts, _is_ready=False)
     clock = Clock()
     looping = LoopingCall(front._sweep)
     looping.clock = cast(Any, clock)
@@ -61,9 +65,8 @@ def test_a_sweep_that_fails_is_not_the_last() -> None:
 def test_readiness_is_told_when_it_changes() -> None:
     parts = Sweeps()
     front = Front.__new__(Front)
-    pool = SimpleNamespace(is_ready=False)
-    vars(front).update(_factory=parts, _gateway=parts, _pool=pool, _control=parts, _is_ready=False)
+    vars(front).update(_factory=parts, _generations=parts, _control=parts, _is_ready=False)
     for is_ready, told in ((False, 0), (True, 1), (True, 1), (False, 2)):
-        pool.is_ready = is_ready
+        parts.is_ready = is_ready
         front._sweep()
         assert parts.calls.count("send") == told

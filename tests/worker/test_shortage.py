@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from icapd.scan.tree import EngineSet
-from icapd.worker.channel import packet_pair, receive
 from icapd.worker.frames import Exited, Spawn, decode_from_nursery, encode
 from icapd.worker.nursery import Nursery
+from icapd.worker.packets import packet_pair, receive
 from tests.support.engines import order
 from tests.support.reactor import wait_until
 from tests.support.tree import is_alive, wait_gone

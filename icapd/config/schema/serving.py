@@ -55,6 +55,9 @@ class Server(Table):
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="of time and weekday in rules: UTC, or a name as Europe/Berlin"
     )
+    watch_rules: bool = Field(
+        False, description="reload by itself when a rule file or list that an enabled engine reads has changed"
+    )
     policy: PolicyName = Field(
         "balanced",
         description="the shipped policy that follows your own [[policy]] rules; custom = your rules only",
@@ -102,3 +105,9 @@ class Timeouts(Table):
         5.0, gt=0, le=600, description="reading on after an early answer before the connection closes"
     )
     shutdown_s: float = Field(30.0, ge=0, le=3600, description="after SIGTERM until what is still running is cut off")
+    reload_s: float = Field(
+        120.0, gt=0, le=3600, description="a reload, from reading the files until every front has its new scanners"
+    )
+    front_silent_s: float = Field(
+        15.0, ge=1, le=3600, description="a front process that does not react is killed and replaced"
+    )

@@ -1,0 +1,100 @@
+"""One configuration at work in a front: its services, its policy, and scanners with its rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from icapd.cache.flight import SingleFlight
+from icapd.cache.tiers import VerdictCache
+from icapd.config.policies import compile_policies
+from icapd.config.schema import Settings
+from icapd.errors import Problem
+from icapd.net.gateway import Gateway
+from icapd.net.replies import Pages
+from icapd.net.services import ServiceTable
+from icapd.observe.access import AccessLog
+from icapd.observe.log import EventLog
+from icapd.observe.metrics import Counters
+from icapd.policy.page import BlockPage
+from icapd.reactor import Reactor
+from icapd.scan.pipeline import Pipeline
+from icapd.scan.spool import Spool
+from icapd.worker.nursing import NurseryProcess
+from icapd.worker.plan import Plan
+from icapd.worker.pool import ScannerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all generations of a front share."""
+
+    reactor: Reactor
+    counters: Counters
+    log: EventLog
+    spool: Spool
+    flights: SingleFlight
+    access: AccessLog | None
+    counts_shared: bool
+    """Whether this is the front that tells of what all fronts share."""
+
+
+class Scanning:
+    """Scanners with one set of rules. Owns the snapshot's descriptor, which the next nursery reads again."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        plan: Plan,
+        settings: Settings,
+        snapshot_fd: int,
+        count: int,
+        on_build_failed: Callable[[Scanning, list[Problem]], None],
+    ) -> None:
+        self._snapshot_fd = snapshot_fd
+        self.made_of = (plan.ruleset, settings.scanners, count)
+        nursery = NurseryProcess(
+            around.reactor,
+            snapshot_fd,
+            settings.scanners.memory_bytes,
+            around.log,
+            lambda problems: on_build_failed(self, problems),
+        )
+        self.pool = ScannerPool(around.reactor, settings.scanners, count, nursery, around.counters, around.log)
+
+    def stop(self) -> None:
+        self.pool.stop()
+        os.close(self._snapshot_fd)
+
+
+class Generation:
+    """Services, policy, cache and scanners of one plan."""
+
+    def __init__(
+        self, around: Surroundings, plan: Plan, settings: Settings, scanning: Scanning, cache: VerdictCache
+    ) -> None:
+        times = settings.timeouts
+        self.plan = plan
+        self.settings = settings
+        self.scanning = scanning
+        self.cache = cache
+        services = ServiceTable(
+            settings, compile_policies(settings), plan.ruleset, plan.required, plan.istag.encode("ascii")
+        )
+        pages = Pages(
+            {name or None: BlockPage(source, name or "pages.block") for name, source in plan.pages.items()},
+            settings.pages.contact,
+        )
+        pipeline = Pipeline(cache, around.flights, scanning.pool, around.counters, times.scan_s, times.scan_grace_s)
+        self.gateway = Gateway(
+            around.reactor,
+            settings,
+            services,
+            pages,
+            pipeline,
+            around.spool,
+            around.counters,
+            around.log,
+            around.access,
+        )

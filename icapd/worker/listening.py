@@ -1,0 +1,117 @@
+"""The sockets clients connect to: one of each address for each front, kept open across a front's death."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from icapd.config.address import Endpoint, parse_admin, parse_listen
+from icapd.config.schema import Settings
+from icapd.errors import ConfigurationError, Problem
+
+_BACKLOG = 4096
+
+
+def open_sockets(settings: Settings, fronts: int) -> tuple[list[list[socket.socket]], socket.socket]:
+    """For each front its own socket of each address, and the admin's. The kernel spreads clients over the fronts.
+
+    Raises: ConfigurationError with every address that cannot be had.
+    """
+    shares: list[list[socket.socket]] = [[] for _ in range(fronts)]
+    problems: list[Problem] = []
+    for index, text in enumerate(settings.server.listen):
+        try:
+            for own, listener in zip(shares, _listen(parse_listen(text), fronts), strict=True):
+                own.append(listener)
+        except OSError as error:
+            problems.append(Problem(f"server.listen[{index}]", f"{text}: {error.strerror or error}"))
+    try:
+        [admin] = _listen(parse_admin(settings.server.admin), 1)
+    except OSError as error:
+        problems.append(Problem("server.admin", f"{settings.server.admin}: {error.strerror or error}"))
+    if problems:
+        close_listeners([listener for own in shares for listener in own])
+        raise ConfigurationError(problems)
+    return shares, admin
+
+
+def _listen(endpoint: Endpoint, fronts: int) -> list[socket.socket]:
+    """One listening socket for each front. Raises: OSError."""
+    if endpoint.is_unix:
+        listener = _bind_unix(endpoint.path)
+        listeners = [listener, *(listener.dup() for _ in range(fronts - 1))]
+    elif fronts == 1:
+        listeners = [_bind(endpoint)]
+    else:
+        # SO_REUSEPORT would let in a second server without a word; this bind fails where one listens.
+        with _bind(endpoint) as probe:
+            endpoint = endpoint._replace(port=probe.getsockname()[1])
+        listeners = [_bind(endpoint, is_shared=True) for _ in range(fronts)]
+    for listener in listeners:
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    return listeners
+
+
+def _bind(endpoint: Endpoint, *, is_shared: bool = False) -> socket.socket:
+    """Raises: OSError."""
+    family, _, _, _, address = socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """A stale socket of a server that is gone is replaced; a living server's is not, nor any other file.
+
+    Raises: OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+        if _is_answered(path):
+            raise OSError(errno.EADDRINUSE, "another server listens there")
+        os.unlink(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(path)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a living server with a full backlog would keep us waiting
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:
+            return True
+    return True
+
+
+def close_listeners(listeners: Sequence[socket.socket]) -> None:
+    """Closes listening sockets. Files of Unix sockets go first: once we are deaf, they may be another server's."""
+    for path in {listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX}:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for listener in listeners:
+        listener.close()

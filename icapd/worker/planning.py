@@ -1,0 +1,73 @@
+"""From a loaded configuration and its rules to what every front is told. The same input gives the same plan."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from icapd.cache.secret import load_secret
+from icapd.config.load import Loaded
+from icapd.config.schema import Cache, Settings
+from icapd.plugins import RulesetSnapshot
+from icapd.scan.ruleset import istag
+from icapd.worker.plan import Plan
+
+_SCANNERS_A_FRONT_MIN = 2
+
+
+def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
+    """What every front is told."""
+    settings = loaded.settings
+    spool = settings.spool.model_copy(update={"directory": str(loaded.resolve(settings.spool.directory))})
+    disk = settings.cache.disk
+    if disk.directory is not None:
+        disk = disk.model_copy(update={"directory": str(loaded.resolve(disk.directory))})
+    cache = settings.cache.model_copy(update={"disk": disk})
+    return Plan(
+        settings=settings.model_copy(update={"spool": spool, "cache": cache}).model_dump_json().encode(),
+        ruleset=snapshot.ruleset,
+        istag=istag(snapshot.ruleset, _judgement(loaded)),
+        required={name: options.required for name, options in settings.engines.items() if options.enabled},
+        pages={name or "": page.source for name, page in loaded.pages.items()},
+        secret=load_secret(settings.cache, loaded.resolve),
+    )
+
+
+def _judgement(loaded: Loaded) -> bytes:
+    """What decides on an answer besides the ruleset: what each service does with a body, and by which policy.
+
+    One ISTag stands for all services. In what order the file has them is no matter.
+    """
+    body_bytes = loaded.settings.limits.body_bytes
+    services = sorted(
+        (
+            service.path,
+            sorted(service.aliases),
+            sorted(service.methods),
+            loaded.policy_of(service).digest,
+            service.scan,
+            "all" if service.engines is None else sorted(service.engines),
+            min(body_bytes, service.max_body_bytes or body_bytes),
+        )
+        for service in loaded.settings.service
+    )
+    return msgspec.msgpack.encode((services, body_bytes))
+
+
+def process_counts(settings: Settings) -> tuple[int, int]:
+    """Fronts, and scanners of each front."""
+    cores = len(os.sched_getaffinity(0))
+    fronts = max(min(2, cores), cores // 4) if settings.server.fronts == "auto" else settings.server.fronts
+    if settings.scanners.count == "auto":
+        return fronts, max(_SCANNERS_A_FRONT_MIN, cores // fronts)
+    return fronts, max(1, -(-settings.scanners.count // fronts))
+
+
+def is_same_store(old: Cache, new: Cache) -> bool:
+    """Whether what was remembered with one can be used with the other: they differ in lifetimes at the most."""
+    return _without_lifetimes(old) == _without_lifetimes(new)
+
+
+def _without_lifetimes(cache: Cache) -> Cache:
+    return cache.model_copy(update={name: 0 for name in type(cache).model_fields if name.startswith("ttl_")})
