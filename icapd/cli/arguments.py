@@ -15,6 +15,12 @@ from icapd import PRODUCT
 PREVIEW_BYTES_MAX = 1024 * 1024
 DEFAULT_URL = "icap://127.0.0.1:1344"
 
+# Written out, as this module imports nothing: a test holds them against the enums.
+_OUTCOMES = (
+    *("clean", "malicious", "suspicious", "forbidden", "too-large", "limit", "unsupported", "encrypted", "corrupt"),
+    *("overloaded", "timed-out", "engine-absent", "engine-failed", "not-scanned"),
+)
+_VERDICTS = ("CLEAN", "SUSPICIOUS", "MALICIOUS", "FORBIDDEN", "UNSCANNABLE", "ERROR", "NOT_SCANNED")
 _EXIT_STATUSES = "Exit status: 0 {ok}; {blocked}2 wrong usage or configuration{failed}; 130 interrupted."
 
 
@@ -30,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
             "icapd scan ~/Downloads             scan files without a server",
             "icapd config check icapd.toml      find every problem in a configuration",
             "icapd cache stats                  what the verdict cache holds",
+            "icapd policy explain               which rule answers each outcome",
             "icapd send --help                  all options of one command",
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_scan(commands)
     _add_cache(commands)
+    _add_policy(commands)
     return parser
 
 
@@ -215,6 +223,61 @@ def _add_scan(commands: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: each file, then the summary")
+
+
+def _add_policy(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "policy",
+        "say which rule answers a request",
+        _examples("icapd policy explain --outcome encrypted"),
+        _statuses("said"),
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    explain = _command(
+        actions,
+        "explain",
+        "say which rule answers a request and why no earlier one does, and name rules that never decide",
+        _examples(
+            "icapd policy explain                                 the answer to each outcome",
+            "icapd policy explain --service /respmod --url http://www.example.org/a.zip --outcome encrypted",
+            "icapd policy explain --user alice --group Staff --finding suspicious=macro --severity low",
+        ),
+        _statuses("said"),
+    )
+    _add_configuration(explain)
+    add = explain.add_argument
+    add("--service", default="/respmod", metavar="PATH", help="the service that is asked (default: /respmod)")
+    add("--method", choices=("RESPMOD", "REQMOD"), type=str.upper, help="(default: what the service takes)")
+    add("--http-method", default="GET", metavar="METHOD", help="of the HTTP request (default: GET)")
+    add("--url", help="of the HTTP request; host and extension are taken from it")
+    add("--host", help="of the HTTP request")
+    add("--client", metavar="ADDRESS", help="as in X-Client-IP")
+    add("--user", help="as in X-Client-Username")
+    add("--group", action="append", default=[], help="one of the user's groups; may be repeated")
+    add("--media-type", metavar="TYPE", help="as the message declares it")
+    add("--real-type", metavar="TYPE", help="as the body is")
+    add("--extension", metavar="EXT", help="of the URL's path, without the dot")
+    add("--size", type=_body_size, metavar="BYTES", help="of the body")
+    add("--time", type=_time, metavar="HH:MM", help="of day in server.time_zone (default: now)")
+    add("--weekday", choices=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), help="(default: today)")
+    add("--outcome", choices=_OUTCOMES, metavar="OUTCOME", help=" ".join(_OUTCOMES))
+    add("--verdict", choices=_VERDICTS, type=str.upper, metavar="VERDICT", help=" ".join(_VERDICTS))
+    add("--finding", action="append", default=[], help="a kind, KIND=NAME, or a name; may be repeated")
+    add("--severity", choices=("info", "low", "medium", "high", "critical"), default="high", help="of the findings")
+    add("--engine", default="engine", metavar="NAME", help="that made the findings")
+    add("--json", action="store_true", help="one JSON object instead of text")
+
+
+def _body_size(text: str) -> int:
+    return _number(text, 0, 10**15 - 1)
+
+
+def _time(text: str) -> int:
+    hour, colon, minute = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("wants HH:MM, as 08:30")
+    return _number(hour, 0, 23) * 60 + _number(minute, 0, 59)
 
 
 def _add_cache(commands: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from icapd.cli.exits import Exit
 from icapd.config.load import NOTHING, Loaded, load
 from icapd.config.render import render_defaults, render_settings
+from icapd.config.warnings import warnings
 from icapd.errors import ConfigurationError, Problem
 from icapd.plugins import gather_snapshot, installed_specs
 
@@ -48,6 +49,8 @@ def _check(options: argparse.Namespace) -> int:
     plan = make_plan(loaded, snapshot)
     files = sum(len(engine.material) for engine in snapshot.engines)
     own_rules = f" behind {len(settings.policy)} of your own rules" if settings.policy else ""
+    for problem in warnings(loaded):
+        print(f"warning: {problem}", file=sys.stderr)
     print(f"{options.config or 'The defaults'}: no problems")
     print(f"services  {len(settings.service)}: {' '.join(service.path for service in settings.service)}")
     print(f"policy    {', '.join(sorted(loaded.policies))}{own_rules}")

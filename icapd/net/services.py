@@ -6,16 +6,20 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from icapd.config.schema import Service, Settings
 from icapd.icap import Reply
 from icapd.net.answers import options_fields
 from icapd.policy.decide import Policy
+from icapd.policy.facts import Action, Decision, Facts
+from icapd.scan.model import Verdict
 from icapd.scan.pipeline import Judging
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """One service, ready to serve.
+    """One service, ready to serve. `unscanned` is its one answer where it does not scan, if there is one.
 
     One whose rules edit the heads of responses does not drip: a head that is out cannot be edited any more.
     """
@@ -24,6 +28,7 @@ class ServiceEntry:
     methods: frozenset[str]
     scans: bool
     policy: Policy
+    unscanned: Decision | None
     judging: Judging
     istag: bytes
     max_body_bytes: int
@@ -79,6 +84,7 @@ def _entry(
         methods=frozenset(service.methods),
         scans=service.scan,
         policy=policy,
+        unscanned=None if service.scan else _constant(policy),
         judging=_judging(service, ruleset, required),
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
@@ -86,6 +92,24 @@ def _entry(
         reads_folds=service.profile == "squid",
         options=Reply(200, istag, fields),
     )
+
+
+_DOES_NOT_SCAN = Decision(Action.ALLOW, "service-does-not-scan")
+
+
+def unscanned(policy: Policy, facts: Facts) -> Decision:
+    """What is done with a message on a service that does not scan. Nothing is kept, so no head can be edited."""
+    return _plain(policy.decide(facts))
+
+
+def _constant(policy: Policy) -> Decision | None:
+    """The same, where it is the same for every message."""
+    decision = policy.constant(Verdict.NOT_SCANNED)
+    return None if decision is None else _plain(decision)
+
+
+def _plain(decision: Decision) -> Decision:
+    return _DOES_NOT_SCAN if decision.action is Action.ALLOW else structs.replace(decision, edits=None)
 
 
 def _judging(service: Service, ruleset: str, required: Mapping[str, bool]) -> Judging:

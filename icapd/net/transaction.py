@@ -19,9 +19,10 @@ from icapd.net.echo import Echo
 from icapd.net.link import Link, Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Refusal
+from icapd.net.services import unscanned
 from icapd.net.stage import Stage
 from icapd.net.stall import Stall
-from icapd.policy.facts import Action, Decision, HeaderEdits
+from icapd.policy.facts import Decision, HeaderEdits
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Source, refusal
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 _NO_BODY = ScanReport(Verdict.CLEAN, identity=Identity("application/x-empty", "empty"))
-_SERVICE_DOES_NOT_SCAN = Decision(Action.ALLOW, "service-does-not-scan")
 _PENDING_FIELDS = b"X-Response-Info: PENDING\r\n"
 
 
@@ -78,7 +78,7 @@ class Transaction:
         head, service = self._head, self._service
         decision: Decision | None
         if not service.scans:
-            decision = _SERVICE_DOES_NOT_SCAN
+            decision = service.unscanned or unscanned(service.policy, self._claims.facts)
         else:
             facts, policy = self._claims.facts, service.policy
             decision = policy.early(facts) or self._gateway.broken.decide(head, self._claims, policy)

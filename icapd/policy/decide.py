@@ -76,6 +76,11 @@ class Policy:
             left ^= lowest
         return None
 
+    def constant(self, verdict: Verdict) -> Decision | None:
+        """The answer to every report of this verdict, if it is always the same."""
+        left, otherwise = self._by_verdict[verdict]
+        return None if left or otherwise is None else otherwise.decision
+
     def decide(self, facts: Facts) -> Decision:
         """The answer. A body without a report is one that was not scanned."""
         report = facts.report or _NOT_SCANNED
