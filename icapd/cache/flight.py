@@ -6,15 +6,15 @@ a caller who comes a moment later finds it there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from icapd.scan.model import CacheKey, ScanReport
 
-Work = Callable[[], Coroutine[Deferred[Any], Any, ScanReport]]
+Work = Callable[[], Deferred[ScanReport]]
 
 
 class _Flight:
@@ -45,46 +45,47 @@ class SingleFlight:
         """Whether somebody has started the work under `key`."""
         return key in self._flights
 
-    async def share(self, key: CacheKey, start: Work) -> ScanReport:
+    def share(self, key: CacheKey, start: Work) -> Deferred[ScanReport]:
         """The outcome of the work under `key`, which the first caller starts.
 
         Cancelling a caller takes away that caller alone, the first one too; when the last is gone the work is
         cancelled, because nobody wants it any more. `start` must own what the work needs, not borrow it from a
         caller who may go away.
 
-        Raises: what the work raised, to everyone who waited for it.
+        Raises: through the Deferred, what the work raised, to everyone who waited for it.
         """
         flight = self._flights.get(key)
-        waiter: Deferred[ScanReport] = Deferred()
-        is_first = flight is None
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-        else:
+        if flight is not None:
             self.shared += 1
-        flight.waiters[waiter] = None
+            return self._join(key, flight)
+        flight = self._flights[key] = _Flight()
+        waiter = self._join(key, flight)
         try:
-            if is_first:
-                flight.work = Deferred.fromCoroutine(start())
-                flight.work.addBoth(self._land, key, flight)
-            return await waiter
-        finally:
-            self._leave(key, flight, waiter)
+            work = start()
+        except Exception:  # whatever it is, it is the outcome
+            work = fail(Failure())
+        flight.work = work
+        work.addBoth(self._land, key, flight)
+        return waiter
+
+    def _join(self, key: CacheKey, flight: _Flight) -> Deferred[ScanReport]:
+        waiter: Deferred[ScanReport] = Deferred(partial(self._leave, key, flight))
+        flight.waiters[waiter] = None
+        return waiter
 
     def _land(self, outcome: ScanReport | Failure, key: CacheKey, flight: _Flight) -> None:
         """Hands the outcome to everyone; swallows it when nobody is left. Must not raise: nobody is above it.
 
-        One whom another's continuation cancels meanwhile is still in the loop: Deferred ignores the second call.
+        One whom another's continuation cancels meanwhile is still in the loop, and has had its outcome.
         """
         self._forget(key, flight)
         waiters, flight.waiters = flight.waiters, {}
         for waiter in waiters:
-            if isinstance(outcome, Failure):
-                waiter.errback(outcome)
-            else:
+            if not waiter.called:
                 waiter.callback(outcome)
 
     def _leave(self, key: CacheKey, flight: _Flight, waiter: Deferred[ScanReport]) -> None:
-        """A caller is done. Before the work has landed that means it was cancelled."""
+        """A caller was cancelled."""
         if waiter not in flight.waiters:
             return
         del flight.waiters[waiter]

@@ -24,7 +24,7 @@ from icapd.net.stage import Stage
 from icapd.net.stall import Stall
 from icapd.policy.facts import Decision, HeaderEdits
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
-from icapd.scan.pipeline import Judging, Source, refusal
+from icapd.scan.pipeline import Examined, Source, refusal
 
 if TYPE_CHECKING:
     from icapd.icap.events import Stream
@@ -52,7 +52,7 @@ class Transaction:
     _report: ScanReport | None = None
     _source = Source.NONE
     _echo: Echo | None = None
-    _judging: Deferred[None] | None = None
+    _judging: Deferred[Examined] | None = None
     _judged_at = 0.0
     _stall: Stall | None = None
     _closes = False
@@ -191,11 +191,11 @@ class Transaction:
             return
         self._stage = _JUDGING
         self._link.enter(Phase.JUDGING)
-        self._judging = Deferred.fromCoroutine(self._examine(key, body, judging))
-        self._judging.addErrback(self._on_failure)
+        self._judging = judgement = self._gateway.pipeline.examine(key, body, judging)
+        judgement.addCallback(self._on_examined)
+        judgement.addErrback(self._on_failure)
 
-    async def _examine(self, key: CacheKey, body: Body, judging: Judging) -> None:
-        examined = await self._gateway.pipeline.examine(key, body, judging)
+    def _on_examined(self, examined: Examined) -> None:
         self._judging = None
         if self._stage is _JUDGING:
             self._source = examined.source

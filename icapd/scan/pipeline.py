@@ -7,10 +7,11 @@ then a scan of its own. What a transaction does with the facts is policy's busin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from icapd.errors import Overloaded, ScanError, ScanTimedOut
 from icapd.observe.metrics import Counters
@@ -68,9 +69,7 @@ class Flights(Protocol):
 
     def is_under_way(self, key: CacheKey) -> bool: ...
 
-    async def share(
-        self, key: CacheKey, start: Callable[[], Coroutine[Deferred[Any], Any, ScanReport]]
-    ) -> ScanReport: ...
+    def share(self, key: CacheKey, start: Callable[[], Deferred[ScanReport]]) -> Deferred[ScanReport]: ...
 
 
 class Judging(NamedTuple):
@@ -106,31 +105,60 @@ class Pipeline:
         """The report that memory or disk has, and its source; costs no wait."""
         return self._cache.recall(key)
 
-    async def examine(self, key: CacheKey, body: Body, judging: Judging) -> Examined:
-        """The report on a body that memory did not know. Never raises a ScanError: that is a report, too.
+    def examine(self, key: CacheKey, body: Body, judging: Judging) -> Deferred[Examined]:
+        """The report on a body that memory did not know. Never fails with a ScanError: that is a report, too.
 
-        The body stays the caller's; a scan that outlives the caller keeps its own reference.
+        The body stays the caller's; a scan that outlives the caller keeps its own reference. On the way of every
+        unknown body, so it is made of callbacks: coroutines cost four times as much.
         """
-        if self._cache.is_shared and (report := await self._cache.fetch(key)) is not None:
+        if self._cache.is_shared:
+            return Deferred.fromCoroutine(self._fetch_or_share(key, body, judging))
+        return self._share(key, body, judging)
+
+    async def _fetch_or_share(self, key: CacheKey, body: Body, judging: Judging) -> Examined:
+        report = await self._cache.fetch(key)
+        if report is not None:
             return Examined(report, Source.MEMCACHED)
+        return await self._share(key, body, judging)
+
+    def _share(self, key: CacheKey, body: Body, judging: Judging) -> Deferred[Examined]:
         kill_at = self._clock() + self._scan_s
         is_shared = self._flights.is_under_way(key)
-        report = await self._flights.share(key, lambda: self._scan(key, body, judging, kill_at))
-        if is_shared and _is_late(report) and self._clock() < kill_at - self._scan_grace_s:
-            # Its deadline was that of who came first; ours is later.
-            return Examined(await self._scan(key, body, judging, kill_at), Source.SCAN)
-        return Examined(report, Source.SHARED if is_shared else Source.SCAN)
+        sharing = self._flights.share(key, lambda: self._scan(key, body, judging, kill_at))
+        if is_shared:
+            return sharing.addCallback(self._take_shared, key, body, judging, kill_at)
+        return sharing.addCallback(Examined, Source.SCAN)
 
-    async def _scan(self, key: CacheKey, body: Body, judging: Judging, kill_at: float) -> ScanReport:
+    def _take_shared(
+        self, report: ScanReport, key: CacheKey, body: Body, judging: Judging, kill_at: float
+    ) -> Examined | Deferred[Examined]:
+        if _is_late(report) and self._clock() < kill_at - self._scan_grace_s:
+            # Its deadline was that of who came first; ours is later.
+            return self._scan(key, body, judging, kill_at).addCallback(Examined, Source.SCAN)
+        return Examined(report, Source.SHARED)
+
+    def _scan(self, key: CacheKey, body: Body, judging: Judging, kill_at: float) -> Deferred[ScanReport]:
         started = self._clock()
-        deadline = kill_at - self._scan_grace_s
-        try:
-            examination = await self._scans.submit(key, judging.engines, body, deadline, kill_at)
-        except ScanError as error:
-            report = failure_report(error, key.size_bytes)
-        else:
-            report = merge(examination, judging.required)
-            self._cache.remember(key, report)
+        scanning = self._scans.submit(key, judging.engines, body, kill_at - self._scan_grace_s, kill_at)
+        return scanning.addCallbacks(
+            self._take_examination,
+            self._take_failure,
+            callbackArgs=(key, judging.required, started),
+            errbackArgs=(key, started),
+        )
+
+    def _take_examination(
+        self, examination: Examination, key: CacheKey, required: frozenset[str], started: float
+    ) -> ScanReport:
+        report = merge(examination, required)
+        self._cache.remember(key, report)
+        self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
+        return report
+
+    def _take_failure(self, failure: Failure, key: CacheKey, started: float) -> ScanReport:
+        """Raises: what is no ScanError."""
+        failure.trap(ScanError)
+        report = failure_report(cast(ScanError, failure.value), key.size_bytes)
         self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
         return report
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
-
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -28,13 +25,13 @@ class Scan:
     def _cancelled(self, result: Deferred[ScanReport]) -> None:
         self.was_cancelled = True
 
-    async def __call__(self) -> ScanReport:
+    def __call__(self) -> Deferred[ScanReport]:
         self.starts += 1
-        return await self.result
+        return self.result
 
 
 def join(flights: SingleFlight, scan: Scan, key: CacheKey = KEY) -> Deferred[ScanReport]:
-    return Deferred.fromCoroutine(flights.share(key, scan))
+    return flights.share(key, scan)
 
 
 def outcome_of(deferred: Deferred[ScanReport]) -> ScanReport | Failure:
@@ -124,14 +121,12 @@ def test_work_that_nobody_wants_any_more_is_cancelled() -> None:
 def test_who_comes_after_everyone_left_starts_afresh() -> None:
     flights, stubborn, fresh = SingleFlight(), Deferred[ScanReport](), Scan()
 
-    async def goes_on() -> ScanReport:
-        try:
-            await Deferred[None]()
-        except CancelledError:
-            return await stubborn
-        raise AssertionError
+    def goes_on() -> Deferred[ScanReport]:
+        work = Deferred[ScanReport]()
+        work.addErrback(lambda failure: failure.trap(CancelledError) and stubborn)
+        return work
 
-    first = Deferred.fromCoroutine(flights.share(KEY, goes_on))
+    first = flights.share(KEY, goes_on)
     first.cancel()
     assert isinstance(error_of(first), CancelledError)
     second = join(flights, fresh)
@@ -163,7 +158,7 @@ def test_an_error_report_reaches_everyone_and_is_not_kept() -> None:
 def test_work_that_cannot_even_start_leaves_nothing() -> None:
     flights = SingleFlight()
 
-    def cannot_start() -> Coroutine[Deferred[Any], Any, ScanReport]:
+    def cannot_start() -> Deferred[ScanReport]:
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):

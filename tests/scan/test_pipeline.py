@@ -41,7 +41,7 @@ class Scene:
     def examine(self, content: bytes, judging: Judging = ALL) -> Deferred[Examined]:
         body = self.bench.spool.open(1 << 40)
         body.append(content)
-        deferred = Deferred.fromCoroutine(self.pipeline.examine(key_of(content, judging), body, judging))
+        deferred = self.pipeline.examine(key_of(content, judging), body, judging)
         body.release()
         return deferred
 
@@ -172,7 +172,7 @@ class Shared:
     def examine(self) -> Deferred[Examined]:
         body = Spool(SpoolTable()).open(100)
         body.append(b"shared")
-        return Deferred.fromCoroutine(self.pipeline.examine(key_of(b"shared"), body, ALL))
+        return self.pipeline.examine(key_of(b"shared"), body, ALL)
 
 
 def test_who_joins_a_scan_that_is_too_late_has_its_own_deadline() -> None:
