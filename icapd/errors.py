@@ -9,7 +9,8 @@ IcapdError
 │   └── SpoolFull             past the totals of `[spool]`, or the disk said no
 ├── LimitReached              an unpack limit of one body's Budget; carries the limit's name
 └── ScanError                 a scan ended without a report; policy names the answer
-    ├── ScannerLost           the scanner process died with its task
+    ├── ScannerLost           the scanner process went away before it could take the task, or nobody waits
+    ├── LethalBody            two scanner processes died with it
     ├── ScanTimedOut          the deadline passed, in the queue or in a scanner that was then killed
     └── Overloaded            no room for one more scan
 
@@ -85,6 +86,10 @@ class ScanError(IcapdError):
 
 class ScannerLost(ScanError):
     """The scanner that held a task died, or went away before it took it."""
+
+
+class LethalBody(ScanError):
+    """Two scanners died with the same body, one after the other."""
 
 
 class ScanTimedOut(ScanError):

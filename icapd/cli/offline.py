@@ -222,4 +222,4 @@ class OfflineScan:
             return _EMPTY
         key = CacheKey(body.sha256(), body.size_bytes, self._judging.ruleset)
         found = self._pipeline.recall(key)
-        return found[0] if found else (await self._pipeline.examine(key, body, self._judging)).report
+        return found[0] if found else (await self._pipeline.examine(key, body, self._judging, "")).report

@@ -191,7 +191,7 @@ class Transaction:
             return
         self._stage = _JUDGING
         self._link.enter(Phase.JUDGING)
-        self._judging = judgement = self._gateway.pipeline.examine(key, body, judging)
+        self._judging = judgement = self._gateway.pipeline.examine(key, body, judging, self._claims.client)
         judgement.addCallback(self._on_examined)
         judgement.addErrback(self._on_failure)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from icapd.errors import Overloaded, ScanError, ScanTimedOut
+from icapd.errors import LethalBody, Overloaded, ScanError, ScanTimedOut
 from icapd.observe.metrics import Counters
 from icapd.scan.merge import merge, with_findings
 from icapd.scan.mismatch import type_mismatch
@@ -43,11 +43,18 @@ class Examined(NamedTuple):
 class Scans(Protocol):
     """What runs scans: the scanner pool.
 
-    `deadline` is what engines are told, `kill_at` when the scanner is killed; readings of CLOCK_MONOTONIC.
+    `client` is whom it is for, as waiting is shared out among clients; `deadline` is what engines are told, `kill_at`
+    when the scanner is killed; readings of CLOCK_MONOTONIC.
     """
 
     def submit(
-        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+        self,
+        key: CacheKey,
+        engines: tuple[str, ...] | None,
+        body: Body,
+        client: str,
+        deadline: float,
+        kill_at: float,
     ) -> Deferred[Examination]: ...
 
 
@@ -105,41 +112,41 @@ class Pipeline:
         """The report that memory or disk has, and its source; costs no wait."""
         return self._cache.recall(key)
 
-    def examine(self, key: CacheKey, body: Body, judging: Judging) -> Deferred[Examined]:
+    def examine(self, key: CacheKey, body: Body, judging: Judging, client: str) -> Deferred[Examined]:
         """The report on a body that memory did not know. Never fails with a ScanError: that is a report, too.
 
         The body stays the caller's; a scan that outlives the caller keeps its own reference. On the way of every
         unknown body, so it is made of callbacks: coroutines cost four times as much.
         """
         if self._cache.is_shared:
-            return Deferred.fromCoroutine(self._fetch_or_share(key, body, judging))
-        return self._share(key, body, judging)
+            return Deferred.fromCoroutine(self._fetch_or_share(key, body, judging, client))
+        return self._share(key, body, judging, client)
 
-    async def _fetch_or_share(self, key: CacheKey, body: Body, judging: Judging) -> Examined:
+    async def _fetch_or_share(self, key: CacheKey, body: Body, judging: Judging, client: str) -> Examined:
         report = await self._cache.fetch(key)
         if report is not None:
             return Examined(report, Source.MEMCACHED)
-        return await self._share(key, body, judging)
+        return await self._share(key, body, judging, client)
 
-    def _share(self, key: CacheKey, body: Body, judging: Judging) -> Deferred[Examined]:
+    def _share(self, key: CacheKey, body: Body, judging: Judging, client: str) -> Deferred[Examined]:
         kill_at = self._clock() + self._scan_s
         is_shared = self._flights.is_under_way(key)
-        sharing = self._flights.share(key, lambda: self._scan(key, body, judging, kill_at))
+        sharing = self._flights.share(key, lambda: self._scan(key, body, judging, client, kill_at))
         if is_shared:
-            return sharing.addCallback(self._take_shared, key, body, judging, kill_at)
+            return sharing.addCallback(self._take_shared, key, body, judging, client, kill_at)
         return sharing.addCallback(Examined, Source.SCAN)
 
     def _take_shared(
-        self, report: ScanReport, key: CacheKey, body: Body, judging: Judging, kill_at: float
+        self, report: ScanReport, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float
     ) -> Examined | Deferred[Examined]:
         if _is_late(report) and self._clock() < kill_at - self._scan_grace_s:
             # Its deadline was that of who came first; ours is later.
-            return self._scan(key, body, judging, kill_at).addCallback(Examined, Source.SCAN)
+            return self._scan(key, body, judging, client, kill_at).addCallback(Examined, Source.SCAN)
         return Examined(report, Source.SHARED)
 
-    def _scan(self, key: CacheKey, body: Body, judging: Judging, kill_at: float) -> Deferred[ScanReport]:
+    def _scan(self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float) -> Deferred[ScanReport]:
         started = self._clock()
-        scanning = self._scans.submit(key, judging.engines, body, kill_at - self._scan_grace_s, kill_at)
+        scanning = self._scans.submit(key, judging.engines, body, client, kill_at - self._scan_grace_s, kill_at)
         return scanning.addCallbacks(
             self._take_examination,
             self._take_failure,
@@ -163,10 +170,12 @@ class Pipeline:
         return report
 
 
-_FAILURES: dict[type[ScanError], tuple[FindingKind, str]] = {
-    Overloaded: (FindingKind.OVERLOAD, "scan-queue-full"),
-    ScanTimedOut: (FindingKind.TIMEOUT, "scan-timed-out"),
+_FAILURES: dict[type[ScanError], tuple[Verdict, FindingKind, str]] = {
+    Overloaded: (Verdict.ERROR, FindingKind.OVERLOAD, "scan-queue-full"),
+    ScanTimedOut: (Verdict.ERROR, FindingKind.TIMEOUT, "scan-timed-out"),
+    LethalBody: (Verdict.UNSCANNABLE, FindingKind.LIMIT, "scanners-lost"),
 }
+_LOST = (Verdict.ERROR, FindingKind.FAILED, "scanner-lost")
 
 
 def _is_late(report: ScanReport) -> bool:
@@ -175,8 +184,8 @@ def _is_late(report: ScanReport) -> bool:
 
 def failure_report(error: ScanError, size_bytes: int) -> ScanReport:
     """A scan that ended without a report, as a report that policy can name."""
-    kind, name = _FAILURES.get(type(error), (FindingKind.FAILED, "scanner-lost"))
-    return refusal(Verdict.ERROR, kind, name, size_bytes)
+    verdict, kind, name = _FAILURES.get(type(error), _LOST)
+    return refusal(verdict, kind, name, size_bytes)
 
 
 def refusal(verdict: Verdict, kind: FindingKind, name: str, size_bytes: int) -> ScanReport:

@@ -178,6 +178,8 @@ class Generations:
         counters.set("icapd_scanners", running, ("busy",))
         counters.set("icapd_scanners", sum(pool.alive for pool in pools) - running, ("idle",))
         counters.set("icapd_scan_queue", sum(pool.queued for pool in pools))
+        for size, limit in self.current.scanning.pool.limits:
+            counters.set("icapd_scan_queue_limit", limit, (size,))
         counters.set("icapd_cache_servers_left_alone", self.current.cache.servers_left_alone)
         totals = self._cached_before.copy()
         for cache in {id(each.cache): each.cache for each in generations[1:]}.values():

@@ -10,68 +10,38 @@ import os
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import cast
 
 import msgspec
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from icapd.config.schema import Scanners
-from icapd.errors import Overloaded, ScanError, ScannerLost, ScanTimedOut, SpoolFull
+from icapd.errors import LethalBody, Overloaded, ScanError, ScannerLost, ScanTimedOut, SpoolFull
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
 from icapd.reactor import Reactor
 from icapd.scan.model import CacheKey
 from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
+from icapd.worker.admission import Line
 from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import Exited, ScanTask, Spawned, decode_answer, encode_task
+from icapd.worker.jobs import Job
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.packets import packet_pair
 from icapd.worker.processes import back_off_s
 
 _SWEEP_S = 0.05
 _BACK_OFF_S = 0.05
-
-
-class Job:
-    """One task on its way through the pool.
-
-    State: `_deferred` is None once the job has ended or its waiter has gone; the body is held until the job ends.
-    """
-
-    __slots__ = ("_deferred", "body", "kill_at", "task")
-
-    def __init__(self, task: ScanTask, body: Body, kill_at: float) -> None:
-        self.task = task
-        self.body = body.retain()
-        self.kill_at = kill_at
-        self._deferred: Deferred[Examination] | None = None
-
-    def wait(self, on_cancelled: Callable[[Job], None]) -> Deferred[Examination]:
-        """The outcome; cancelling it calls `on_cancelled`, and the job ends unheard."""
-
-        def forget(_: Deferred[Examination]) -> None:
-            self._deferred = None
-            on_cancelled(self)
-
-        self._deferred = Deferred(forget)
-        return self._deferred
-
-    def end(self, outcome: Examination | ScanError) -> None:
-        """Gives the outcome to who waits, if anybody still does, and lets the body go."""
-        deferred, self._deferred = self._deferred, None
-        self.body.release()
-        if deferred is None:
-            return
-        if isinstance(outcome, ScanError):
-            deferred.errback(outcome)
-        else:
-            deferred.callback(outcome)
+_PAUSE_S = 0.05
+"""Before the second turn of a job, so that it is not given to a scanner that is just dying with the first: a nursery
+takes all of its scanners along."""
+_SCANNERS_A_BODY_MAX = 2
+"""That may die with one body. It may be chance once: the system ran out of memory, somebody killed the process."""
 
 
 class _Scanner:
@@ -107,7 +77,8 @@ class ScannerPool:
     """Takes bodies, gives examinations.
 
     State: `_scanners` that can take work or have it, `_leaving` those that are ending, both by slot number, which is
-    never used twice; one queue for small bodies and one for large ones, each in order of arrival.
+    never used twice; one line for small bodies and one for large ones; `_again`, the jobs whose scanner died, with
+    the time of their second turn.
     """
 
     def __init__(
@@ -131,8 +102,9 @@ class ScannerPool:
         self._scanners: dict[int, _Scanner] = {}
         self._leaving: dict[int, _Scanner] = {}
         self._idle: list[_Scanner] = []
-        self._small: deque[Job] = deque()
-        self._large: deque[Job] = deque()
+        self._small = Line("small", settings.queue_tasks, settings.queue_wait_s)
+        self._large = Line("large", settings.queue_tasks, settings.queue_wait_s)
+        self._again: list[tuple[float, Job]] = []
         self._running_large = 0
         self._next_number = 0
         self._early_deaths = 0
@@ -153,10 +125,12 @@ class ScannerPool:
             self._sweeper.stop()
         self._nursery.stop()
         for scanner in list(self._scanners.values()):
-            self._dismiss(scanner, ScannerLost("the server is stopping"))
-        for queue in (self._small, self._large):
-            while queue:
-                queue.popleft().end(ScannerLost("the server is stopping"))
+            self._end(scanner, ScannerLost("the server is stopping"))
+        for line in (self._small, self._large):
+            while (job := line.queue.pop()) is not None:
+                job.end(ScannerLost("the server is stopping"))
+        while self._again:
+            self._again.pop()[1].end(ScannerLost("the server is stopping"))
 
     @property
     def is_ready(self) -> bool:
@@ -168,7 +142,12 @@ class ScannerPool:
 
     @property
     def queued(self) -> int:
-        return len(self._small) + len(self._large)
+        return len(self._small.queue) + len(self._large.queue) + len(self._again)
+
+    @property
+    def limits(self) -> list[tuple[str, float]]:
+        """How much may wait at the moment, for each class of bodies."""
+        return [(line.name, line.limit) for line in (self._small, self._large)]
 
     @property
     def running(self) -> int:
@@ -179,27 +158,34 @@ class ScannerPool:
         return len(self._scanners)
 
     def submit(
-        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+        self,
+        key: CacheKey,
+        engines: tuple[str, ...] | None,
+        body: Body,
+        client: str,
+        deadline: float,
+        kill_at: float,
     ) -> Deferred[Examination]:
-        """Has the body examined.
+        """Has the body examined, in an order that is fair to clients.
 
-        Raises: through the Deferred, Overloaded at once, ScanTimedOut at `kill_at`, ScannerLost.
+        Raises: through the Deferred, Overloaded at once or when a client with less takes the place, ScanTimedOut at
+        `kill_at`, ScannerLost, LethalBody when two scanners died with it.
         """
-        if self.queued >= self._settings.queue_tasks:
-            return fail(Overloaded("scanners.queue_tasks are waiting"))
         self._next_number += 1
-        job = Job(
-            ScanTask(self._next_number, key.size_bytes, key.sha256, deadline, key.coding, engines), body, kill_at
-        )
+        task = ScanTask(self._next_number, key.size_bytes, key.sha256, deadline, key.coding, engines)
+        job = Job(task, body, client, self._clock(), kill_at)
         waiting = job.wait(self._on_cancelled)
-        self._queue_of(job).append(job)
+        line = self._line_of(job)
+        refused = line.admit(job, is_full=self.queued >= self._settings.queue_tasks)
+        if refused is not None:
+            self._counters.add("icapd_scans_refused_total", (line.name,))
+            refused.end(Overloaded("as much waits as is scanned in time"))
         self._dispatch()
         return waiting
 
     def _on_cancelled(self, job: Job) -> None:
         """A queued job goes at once, and its body with it; a running one ends with its scanner's answer."""
-        with contextlib.suppress(ValueError):
-            self._queue_of(job).remove(job)
+        if self._line_of(job).queue.remove(job):
             job.end(ScannerLost("nobody waits"))
 
     # Jobs and scanners
@@ -207,7 +193,7 @@ class ScannerPool:
     def _is_large(self, job: Job) -> bool:
         return job.task.size_bytes >= self._settings.large_bytes
 
-    def _queue_of(self, job: Job) -> deque[Job]:
+    def _line_of(self, job: Job) -> Line:
         return self._large if self._is_large(job) else self._small
 
     def _dispatch(self) -> None:
@@ -215,12 +201,12 @@ class ScannerPool:
             self._give(self._idle.pop(), job)
 
     def _next_job(self) -> Job | None:
-        """The oldest job that may run: large ones never take the last scanner that small ones could have."""
-        small = self._small[0].task.number if self._small else None
-        large = self._large[0].task.number if self._large and self._running_large < self._large_max else None
-        if large is not None and (small is None or large < small):
-            return self._large.popleft()
-        return self._small.popleft() if small is not None else None
+        """The older of those that may run: large ones never take the last scanner that small ones could have."""
+        small = self._small.queue.peek()
+        large = self._large.queue.peek() if self._running_large < self._large_max else None
+        if small is not None and (large is None or small.task.number < large.task.number):
+            return self._small.take(self._clock())
+        return None if large is None else self._large.take(self._clock())
 
     def _give(self, scanner: _Scanner, job: Job) -> None:
         task, body = job.task, job.body
@@ -254,14 +240,13 @@ class ScannerPool:
         except msgspec.MsgspecError:
             answer = None
         if answer is None or scanner.job is None or answer.number != scanner.job.task.number:
-            self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason="an answer that makes no sense")
-            self._dismiss(scanner, ScannerLost("the scanner gave an answer that makes no sense"))
+            self._lose(scanner, "an answer that makes no sense")
             return
         job = self._take_back(scanner)
         scanner.tasks += 1
         self._early_deaths = 0
         if scanner.tasks >= self._settings.tasks_before_restart:
-            self._dismiss(scanner, None)
+            self._dismiss(scanner, is_killed=False)
         else:
             self._idle.append(scanner)
         self._dispatch()
@@ -271,38 +256,68 @@ class ScannerPool:
     def on_channel_lost(self, scanner: _Scanner) -> None:
         if scanner.slot not in self._scanners:
             return
-        if scanner.tasks == 0:
+        if scanner.tasks == 0 and scanner.job is None:
             self._early_deaths += 1
         self._counters.add("icapd_scanner_deaths_total", ("crash",))
-        self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason="the process ended")
-        self._dismiss(scanner, ScannerLost("the scanner process died"))
+        self._lose(scanner, "the process ended")
 
-    def _dismiss(self, scanner: _Scanner, reason: ScanError | None) -> None:
-        """Parts with a scanner and has it replaced. With a reason it is killed, and its job ends so."""
+    def _lose(self, scanner: _Scanner, reason: str) -> None:
+        """A scanner is no more. Its job has one more turn, unless it is the second scanner that died with it."""
+        self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason=reason)
+        job = self._dismiss(scanner, is_killed=True)
+        if job is None:
+            return
+        job.lost += 1
+        if job.lost >= _SCANNERS_A_BODY_MAX:
+            job.end(LethalBody(reason))
+        else:
+            self._again.append((self._clock() + _PAUSE_S, job))
+
+    def _dismiss(self, scanner: _Scanner, *, is_killed: bool) -> Job | None:
+        """Parts with a scanner and has it replaced. Returns: the job it had."""
         del self._scanners[scanner.slot]
         if not scanner.has_exited:
             self._leaving[scanner.slot] = scanner
         if scanner in self._idle:
             self._idle.remove(scanner)
         scanner.channel.close()
-        if reason is not None:
+        if is_killed:
             scanner.kill()
         job = self._take_back(scanner)
         self._refill()
-        if job is not None and reason is not None:
-            job.end(reason)
+        return job
 
     def _sweep(self) -> None:
-        """Ends what is past its deadline: a queued job, or a scanner with its job."""
+        """Ends what is past its deadline, a queued job or a scanner with its job; gives lost jobs their second turn."""
         now = self._clock()
-        for queue in (self._small, self._large):
-            while queue and queue[0].kill_at <= now:
-                queue.popleft().end(ScanTimedOut("no scanner was free in time"))
+        self._try_again(now)
+        for line in (self._small, self._large):
+            for job in line.queue.late(now):
+                line.queue.remove(job)
+                job.end(ScanTimedOut("no scanner was free in time"))
         for scanner in list(self._scanners.values()):
             if scanner.job is not None and scanner.job.kill_at <= now:
                 self._counters.add("icapd_scanner_deaths_total", ("deadline",))
                 self._log.event(EventName.SCANNER_KILLED, slot=scanner.slot, size_bytes=scanner.job.task.size_bytes)
-                self._dismiss(scanner, ScanTimedOut("the scanner was killed at the deadline"))
+                self._end(scanner, ScanTimedOut("the scanner was killed at the deadline"))
+
+    def _try_again(self, now: float) -> None:
+        due = [job for at, job in self._again if at <= now]
+        self._again = [(at, job) for at, job in self._again if at > now]
+        for job in due:
+            if job.is_awaited:
+                self._counters.add("icapd_scan_retries_total")
+                self._line_of(job).queue.push_first(job)
+            else:
+                job.end(ScannerLost("nobody waits"))
+        if due:
+            self._dispatch()
+
+    def _end(self, scanner: _Scanner, reason: ScanError) -> None:
+        """Kills a scanner; its job ends so."""
+        job = self._dismiss(scanner, is_killed=True)
+        if job is not None:
+            job.end(reason)
 
     # The nursery
 

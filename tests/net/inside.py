@@ -87,7 +87,13 @@ class Scans:
         self.running: list[Deferred[Examination]] = []
 
     def submit(
-        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+        self,
+        key: CacheKey,
+        engines: tuple[str, ...] | None,
+        body: Body,
+        client: str,
+        deadline: float,
+        kill_at: float,
     ) -> Deferred[Examination]:
         self.running.append(Deferred())
         return self.running[-1]

@@ -18,8 +18,6 @@ RATE_PER_S = 200
 DURATION_S = 4
 CLIENTS = 8
 KILL_EVERY_S = 0.5
-LOST_BY_A_KILL_MAX = 2
-"""The task a scanner held, and one that was sent to it before its end was noticed."""
 
 
 def is_infected(number: int) -> bool:
@@ -64,13 +62,8 @@ def test_killed_scanners_make_no_wrong_answer(serve: Serve) -> None:
         kills = killing.result()
 
     assert sorted(number for number, _ in replies) == list(range(RATE_PER_S * DURATION_S))
-    failed = [(number, reply) for number, reply in replies if verdict(reply) == "ERROR"]
     for number, reply in replies:
-        right = "MALICIOUS" if is_infected(number) else "CLEAN"
-        assert verdict(reply) in (right, "ERROR"), number
+        assert verdict(reply) == ("MALICIOUS" if is_infected(number) else "CLEAN"), number
         assert reply.status == (204 if verdict(reply) == "CLEAN" else 200)
-    assert all(reply.http_status == 403 for _, reply in failed)
-    assert all("rule=engine-failure" in (reply.header("X-Response-Info") or "") for _, reply in failed)
     assert kills >= DURATION_S / KILL_EVERY_S / 2
-    assert len(failed) <= kills * LOST_BY_A_KILL_MAX
     assert server.metric("icapd_internal_errors_total") == 0

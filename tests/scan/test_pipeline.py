@@ -15,7 +15,7 @@ from icapd.cache.flight import SingleFlight
 from icapd.cache.memcached import Reactor as CacheReactor
 from icapd.cache.tiers import VerdictCache
 from icapd.config.schema import Cache, SpoolTable
-from icapd.errors import Overloaded, ScanError, ScannerLost, ScanTimedOut
+from icapd.errors import LethalBody, Overloaded, ScanError, ScannerLost, ScanTimedOut
 from icapd.observe.metrics import Counters
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Examined, Judging, Pipeline, failure_report, in_context, refusal
@@ -41,7 +41,7 @@ class Scene:
     def examine(self, content: bytes, judging: Judging = ALL) -> Deferred[Examined]:
         body = self.bench.spool.open(1 << 40)
         body.append(content)
-        deferred = self.pipeline.examine(key_of(content, judging), body, judging)
+        deferred = self.pipeline.examine(key_of(content, judging), body, judging, "client")
         body.release()
         return deferred
 
@@ -87,15 +87,19 @@ def test_a_scan_is_remembered(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "name"),
-    [(order("abort"), "scanner-lost"), (order("segv"), "scanner-lost"), (order("stop"), "scan-timed-out")],
+    ("content", "verdict", "name"),
+    [
+        (order("abort"), Verdict.UNSCANNABLE, "scanners-lost"),
+        (order("segv"), Verdict.UNSCANNABLE, "scanners-lost"),
+        (order("stop"), Verdict.ERROR, "scan-timed-out"),
+    ],
 )
-def test_a_scan_that_ends_without_a_report_is_an_error_and_not_remembered(
-    benches: dict[int, ScannerBench], content: bytes, name: str
+def test_a_scan_that_ends_without_a_report_is_not_remembered(
+    benches: dict[int, ScannerBench], content: bytes, verdict: Verdict, name: str
 ) -> None:
     benches[2].settle()
     scene = Scene(benches[2], scan_s=0.5)
-    assert names(scene.examined(content)) == (Verdict.ERROR, "miss", [name])
+    assert names(scene.examined(content)) == (verdict, "miss", [name])
     assert scene.pipeline.recall(key_of(content)) is None
 
 
@@ -153,7 +157,13 @@ class Slow:
         self.kill_at: list[float] = []
 
     def submit(
-        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+        self,
+        key: CacheKey,
+        engines: tuple[str, ...] | None,
+        body: Body,
+        client: str,
+        deadline: float,
+        kill_at: float,
     ) -> Deferred[Examination]:
         assert body.content() == b"shared"
         self.kill_at.append(kill_at)
@@ -172,7 +182,7 @@ class Shared:
     def examine(self) -> Deferred[Examined]:
         body = Spool(SpoolTable()).open(100)
         body.append(b"shared")
-        return self.pipeline.examine(key_of(b"shared"), body, ALL)
+        return self.pipeline.examine(key_of(b"shared"), body, ALL, "client")
 
 
 def test_who_joins_a_scan_that_is_too_late_has_its_own_deadline() -> None:
@@ -259,7 +269,13 @@ class Recorder:
         self.told: list[tuple[Any, float, float]] = []
 
     def submit(
-        self, key: CacheKey, engines: tuple[str, ...] | None, body: Body, deadline: float, kill_at: float
+        self,
+        key: CacheKey,
+        engines: tuple[str, ...] | None,
+        body: Body,
+        client: str,
+        deadline: float,
+        kill_at: float,
     ) -> Deferred[Examination]:
         self.told.append((engines, deadline, kill_at))
         return succeed(Examination(size_bytes=key.size_bytes))
@@ -270,7 +286,7 @@ def test_what_another_node_found_is_not_scanned_again(stored: ScanReport | None)
     memory, scans = Elsewhere(stored), Recorder()
     pipeline = Pipeline(memory, SingleFlight(), scans, Counters(), 10, 1)
     body = Spool(SpoolTable()).open(10)
-    examined = wait_for(pipeline.examine(key_of(b""), body, Judging("r", None, frozenset())))
+    examined = wait_for(pipeline.examine(key_of(b""), body, Judging("r", None, frozenset()), "client"))
     if stored is None:
         assert (examined.source, len(scans.told), memory.remembered) == ("miss", 1, [examined.report])
     else:
@@ -286,23 +302,24 @@ def test_engines_are_told_an_earlier_deadline_than_their_killer(
     scans = Recorder()
     pipeline = Pipeline(Elsewhere(None), SingleFlight(), scans, Counters(), scan_s, grace_s, lambda: 100.0)
     body = Spool(SpoolTable()).open(10)
-    wait_for(pipeline.examine(key_of(b""), body, Judging("r", ("yara",), frozenset())))
+    wait_for(pipeline.examine(key_of(b""), body, Judging("r", ("yara",), frozenset()), "client"))
     assert scans.told == [(("yara",), deadline, 100.0 + scan_s)]
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "name"),
+    ("error", "verdict", "kind", "name"),
     [
-        (Overloaded("x"), FindingKind.OVERLOAD, "scan-queue-full"),
-        (ScanTimedOut("x"), FindingKind.TIMEOUT, "scan-timed-out"),
-        (ScannerLost("x"), FindingKind.FAILED, "scanner-lost"),
-        (ScanError("x"), FindingKind.FAILED, "scanner-lost"),
+        (LethalBody("x"), Verdict.UNSCANNABLE, FindingKind.LIMIT, "scanners-lost"),
+        (Overloaded("x"), Verdict.ERROR, FindingKind.OVERLOAD, "scan-queue-full"),
+        (ScanTimedOut("x"), Verdict.ERROR, FindingKind.TIMEOUT, "scan-timed-out"),
+        (ScannerLost("x"), Verdict.ERROR, FindingKind.FAILED, "scanner-lost"),
+        (ScanError("x"), Verdict.ERROR, FindingKind.FAILED, "scanner-lost"),
     ],
 )
-def test_each_failure_has_its_name(error: ScanError, kind: FindingKind, name: str) -> None:
+def test_each_failure_has_its_name(error: ScanError, verdict: Verdict, kind: FindingKind, name: str) -> None:
     report = failure_report(error, 7)
     [finding] = report.findings
-    assert (report.verdict, report.size_bytes, finding.kind, finding.name) == (Verdict.ERROR, 7, kind, name)
+    assert (report.verdict, report.size_bytes, finding.kind, finding.name) == (verdict, 7, kind, name)
 
 
 def test_a_mismatch_is_seen_by_who_declared_it_alone() -> None:

@@ -81,14 +81,19 @@ class ScannerBench:
         self.outcomes.clear()
 
     def submit(
-        self, content: bytes, name: str = "", scan_s: float = SCAN_S, engines: tuple[str, ...] | None = None
+        self,
+        content: bytes,
+        name: str = "",
+        scan_s: float = SCAN_S,
+        engines: tuple[str, ...] | None = None,
+        client: str = "client",
     ) -> Deferred[Examination]:
         """Has a body examined; the outcome is also noted under `name`."""
         body = self.spool.open(1 << 40)
         body.append(content)
         key = CacheKey(hashlib.sha256(content).digest(), len(content), "ruleset")
         kill_at = time.monotonic() + scan_s
-        deferred = self.pool.submit(key, engines, body, kill_at - GRACE_S, kill_at)
+        deferred = self.pool.submit(key, engines, body, client, kill_at - GRACE_S, kill_at)
         body.release()
         if name:
             deferred.addBoth(self._note, name)

@@ -1,4 +1,4 @@
-"""Accidents of scanners and nurseries: the job ends as ScannerLost or with a failure, and the next one works."""
+"""Accidents of scanners and nurseries: the job has one more turn, and ends as it should; the next one works."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from twisted.internet.defer import CancelledError
 
 from engines.yara import SPEC as YARA
 from engines.yara import YaraOptions
-from icapd.errors import ScannerLost, ScanTimedOut
+from icapd.errors import LethalBody, ScannerLost, ScanTimedOut
 from icapd.scan.model import Outcome
 from icapd.scan.tree import Examination
 from tests.engines.slow_content import SLOW_CONTENT, SLOW_RULE
@@ -36,25 +37,78 @@ def test_a_crash_ends_its_job_alone(make: Make, tmp_path: Path) -> None:
         gate = tmp_path / f"gate {number}"
         bench.submit(order("wait", gate), f"beside {number}")
         before = set(bench.scanner_pids)
-        with pytest.raises(ScannerLost):
+        with pytest.raises(LethalBody):
             bench.scan(order(word, argument))
         gate.touch()
         wait_until(bench.has_ended(f"beside {number}"))
         wait_until(lambda: bench.pool.is_ready and len(bench.scanner_pids) == 2)
 
         assert isinstance(bench.outcomes[f"beside {number}"], Examination)
-        assert len(before & set(bench.scanner_pids)) == 1
-        assert dict(bench.counters.values()["icapd_scanner_deaths_total"]) == {("crash",): number}
+        assert len(before & set(bench.scanner_pids)) == 1  # the one that is busy beside
+        assert dict(bench.counters.values()["icapd_scan_retries_total"]) == {(): number}
+        assert dict(bench.counters.values()["icapd_scanner_deaths_total"]) == {("crash",): 2 * number}
     assert bench.found(order("find", "afterwards")) == "afterwards"
 
 
-def test_a_crash_beside_a_living_scanner_leaves_the_pool_ready(bench: ScannerBench) -> None:
-    seen: list[tuple[int, bool]] = []
+def test_a_crash_beside_a_living_scanner_leaves_the_pool_ready(make: Make, tmp_path: Path) -> None:
+    bench = make(count=3)
+    bench.submit(order("wait", tmp_path / "never"), "beside")
+    seen: list[bool] = []
     crash = bench.submit(order("abort"))
-    crash.addErrback(lambda _: seen.append((bench.pool.alive, bench.pool.is_ready)))
+    crash.addErrback(lambda _: seen.append(bench.pool.is_ready))
     wait_until(lambda: seen)
 
-    assert seen == [(1, True)]
+    assert seen == [True]
+
+
+def test_a_body_whose_scanner_is_killed_is_scanned_by_another(bench: ScannerBench, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    before = bench.counters.values().get("icapd_scan_retries_total", [])
+    bench.submit(order("wait", gate), "unlucky")
+    for pid in bench.scanner_pids:
+        kill(pid)
+    wait_until(lambda: bench.counters.values().get("icapd_scan_retries_total", []) != before)
+    gate.touch()
+    wait_until(bench.has_ended("unlucky"))
+
+    assert isinstance(bench.outcomes["unlucky"], Examination)
+
+
+def test_one_that_is_tried_again_keeps_nobody_from_being_served(single: ScannerBench, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    single.submit(order("wait", gate), "unlucky")
+    for name in ("1", "2"):
+        single.submit(order("find", name), name)
+    [pid] = single.scanner_pids
+    kill(pid)
+    gate.touch()
+    wait_until(single.has_ended("unlucky", "1", "2"))
+
+    assert all(isinstance(outcome, Examination) for outcome in single.outcomes.values())
+
+
+def test_a_body_nobody_waits_for_has_no_second_turn(single: ScannerBench, tmp_path: Path) -> None:
+    abandoned = single.submit(order("wait", tmp_path / "never"))
+    abandoned.addErrback(lambda failure: failure.trap(CancelledError))
+    [pid] = single.scanner_pids
+    before = single.counters.values().get("icapd_scan_retries_total")
+    abandoned.cancel()
+    kill(pid)
+    assert single.found(order("find", "next")) == "next"
+
+    assert single.counters.values().get("icapd_scan_retries_total") == before
+    wait_until(lambda: single.spool.bodies == 0)
+
+
+def test_a_second_turn_ends_with_the_deadline_of_the_first(single: ScannerBench) -> None:
+    started = time.monotonic()
+    hanging = single.submit(order("hang"), scan_s=1.0)
+    [pid] = single.scanner_pids
+    kill(pid)
+    with pytest.raises(ScanTimedOut):
+        wait_for(hanging)
+
+    assert 1.0 <= time.monotonic() - started < 2.0
 
 
 def test_jobs_behind_a_crash_are_served_by_the_next_scanner(single: ScannerBench) -> None:
@@ -64,7 +118,7 @@ def test_jobs_behind_a_crash_are_served_by_the_next_scanner(single: ScannerBench
         single.submit(order("find", name), name)
     wait_until(single.has_ended("crash", *names))
 
-    assert isinstance(single.outcomes["crash"], ScannerLost)
+    assert isinstance(single.outcomes["crash"], LethalBody)
     assert all(isinstance(single.outcomes[name], Examination) for name in names)
 
 
@@ -98,7 +152,7 @@ def test_an_engine_that_fails_costs_no_scanner(bench: ScannerBench, word: str, r
 
 def test_an_answer_that_makes_no_sense_ends_the_scanner(single: ScannerBench) -> None:
     [before] = single.scanner_pids
-    with pytest.raises(ScannerLost, match="no sense"):
+    with pytest.raises(LethalBody, match="no sense"):
         single.scan(order("wrong-kind"))
     wait_gone([before])
 
@@ -151,14 +205,16 @@ def test_an_engine_that_eats_on_is_kept_small_and_killed(single: ScannerBench) -
     wait_gone([pid])
 
 
-def test_scanners_end_with_their_nursery_and_a_new_one_comes(bench: ScannerBench) -> None:
+def test_scanners_end_with_their_nursery_and_a_new_one_comes(bench: ScannerBench, tmp_path: Path) -> None:
     nursery, scanners = bench.nursery_pid, bench.scanner_pids
-    bench.submit(order("hang"), "running")
+    gate = tmp_path / "gate"
+    bench.submit(order("wait", gate), "running")
     os.kill(nursery, signal.SIGKILL)
-    wait_until(bench.has_ended("running"))
     wait_gone([nursery, *scanners])
+    gate.touch()
+    wait_until(bench.has_ended("running"))
 
-    assert isinstance(bench.outcomes["running"], ScannerLost)
+    assert isinstance(bench.outcomes["running"], Examination)
     bench.settle()
     assert bench.found(order("find", "later")) == "later"
     assert bench.nursery_pid != nursery

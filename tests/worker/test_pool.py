@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import CancelledError
 
-from icapd.errors import Overloaded, ScannerLost, ScanTimedOut
+from icapd.errors import LethalBody, Overloaded, ScannerLost, ScanTimedOut
 from icapd.scan.model import Outcome
 from icapd.scan.tree import Examination
 from tests.support.engines import order
@@ -48,6 +48,34 @@ def test_bodies_of_all_sizes_arrive_whole(bench: ScannerBench, size: int) -> Non
 def test_no_engine_asked_is_none_that_answers(bench: ScannerBench) -> None:
 
     assert wait_for(bench.submit(order("find", "x"), engines=())).reports == ()
+
+
+def test_a_client_with_one_body_does_not_wait_for_all_of_another(single: ScannerBench, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    hold(single, gate, "first")
+    for number in range(5):
+        single.submit(order("find", number), f"many {number}", client="greedy")
+    single.submit(order("find", "one"), "one", client="modest")
+    gate.touch()
+    wait_until(single.has_ended("one", *(f"many {number}" for number in range(5))))
+
+    assert list(single.outcomes)[:3] == ["first", "many 0", "one"]
+
+
+def test_where_all_is_full_the_greediest_client_gives_way(make: Make, tmp_path: Path) -> None:
+    bench = make(count=1, queue_tasks=3)
+    gate = tmp_path / "gate"
+    hold(bench, gate, "running")
+    for name in ("1", "2", "3"):
+        bench.submit(order("find", name), name, client="greedy")
+    bench.submit(order("find", "one"), "one", client="modest")
+    assert [(name, type(outcome)) for name, outcome in bench.outcomes.items()] == [("3", Overloaded)]
+    bench.submit(order("find", "two"), "two", client="modest")
+    assert isinstance(bench.outcomes["two"], Overloaded)
+    gate.touch()
+    wait_until(bench.has_ended("running", "1", "2", "one"))
+
+    assert dict(bench.counters.values()["icapd_scans_refused_total"]) == {("small",): 2}
 
 
 def test_small_bodies_are_served_in_order(single: ScannerBench, tmp_path: Path) -> None:
@@ -249,7 +277,7 @@ def test_no_descriptor_is_left_open(make: Make) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         bench.scan(large)
-        with pytest.raises(ScannerLost):
+        with pytest.raises(LethalBody):
             bench.scan(order("exit", 0))
 
     wait_until(lambda: bench.pool.is_ready and len(os.listdir("/proc/self/fd")) == before)
