@@ -288,7 +288,7 @@ class ScannerPool:
         return job
 
     def _sweep(self) -> None:
-        """Ends what is past its deadline, a queued job or a scanner with its job; gives lost jobs their second turn."""
+        """Ends what is past its deadline, queued jobs and scanners with theirs; gives lost jobs their second turn."""
         now = self._clock()
         self._try_again(now)
         for line in (self._small, self._large):
