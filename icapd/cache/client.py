@@ -37,7 +37,8 @@ def server_address(text: str) -> Address:
 
 
 class BoundedSocket:
-    """A connection on which a command starts with `sendall` and has `timeout_s` and MAX_REPLY_BYTES from there.
+    """A connection on which a command starts with `sendall` and has `timeout_s` from there, and MAX_REPLY_BYTES for
+    each key.
 
     pymemcache's own time-out is for each `recv`, so a server that sends byte by byte would hold a thread for ever,
     and it reads a value of any length that the server announces.
@@ -58,7 +59,8 @@ class BoundedSocket:
             self._socket.close()
             self._socket = _connect(self._address, self._timeout_s)
         self._deadline = time.monotonic() + self._timeout_s
-        self._bytes_left = MAX_REPLY_BYTES
+        # A space stands before every key that a get asks for, and every key may have a record.
+        self._bytes_left = MAX_REPLY_BYTES * (data.count(b" ") if data.startswith(b"get ") else 1)
         unsent = memoryview(data)
         while unsent:
             try:

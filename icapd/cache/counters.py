@@ -33,6 +33,7 @@ class TierCounters:
     """Taken over from the disk at the start."""
     entries: int = 0
     size_bytes: int = 0
+    """For memcached: of all who use its servers."""
     lookup_s: float = 0.0
     """The time of all look-ups but skipped ones."""
 
@@ -61,7 +62,7 @@ class CacheCounters:
         tiers = (
             ("memory", self.memory, True),
             ("disk", self.disk, with_shared),
-            ("memcached", self.memcached, False),
+            ("memcached", self.memcached, with_shared),
         )
         for tier, counters, has_size in tiers:
             for result in _LOOKUPS:

@@ -2,31 +2,36 @@
 
 Owns the thread pool, the choice of server and the breakers. A slow, dead or lying server costs a miss, and after a
 few of them nothing: while a server is left alone its keys go to the next one, and when all are, no thread is asked.
-Everything but `_run` happens in the reactor's thread; nothing here raises into it.
+Look-ups that wait for a thread at the same moment go to their server as one command. Everything but `_run` and
+`_run_lookups` happens in the reactor's thread; nothing here raises into it.
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
-from icapd.cache.breaker import Breaker, BreakerState
-from icapd.cache.client import BoundedPool, server_address
+from icapd.cache.breaker import BreakerState
 from icapd.cache.counters import TierCounters
 from icapd.cache.record import RecordRefused, Signer, Stored, memcached_key
+from icapd.cache.requests import Call, Command, Ending, Lookup, Reply, Request, Server, Trip, attempt
 from icapd.config.schema import MemcachedCache
 from icapd.reactor import DelayedCall
 from icapd.scan.model import CacheKey, ScanReport
 
 COMMANDS_PER_THREAD = 64
 """Commands that may wait or run, for each thread. At 60-100 us each, the last of them waits some 6 ms."""
+
+LOOKUPS_PER_COMMAND = 32
+"""Keys in one get at most: past some dozens the server's part of the time outweighs the connection's."""
+
+SIZE_S = 15.0
+"""How often the servers are asked how much they hold."""
 
 SWITCH_INTERVAL_S = 0.0001
 """How long the reactor may keep the GIL from a thread that has an answer.
@@ -48,60 +53,11 @@ class Reactor(Protocol):
     def callFromThread(self, call: Callable[..., object], /, *args: object) -> None: ...
 
 
-class _Ending(enum.Enum):
-    """How a command ended. WITHDRAWN: it never reached the server, which therefore is not to blame."""
-
-    ANSWERED = enum.auto()
-    FAILED = enum.auto()
-    WITHDRAWN = enum.auto()
-
-
-class _Reply(NamedTuple):
-    ending: _Ending
-    data: bytes | bool | None = None
-
-
-class _Server:
-    """One memcached server: its connections, its breaker, and its seed for the choice among servers."""
-
-    def __init__(self, name: str, settings: MemcachedCache) -> None:
-        self.name = name
-        self.connections = BoundedPool(server_address(name), settings.timeout_s, settings.threads)
-        self.breaker = Breaker(settings.failures_before_open, settings.retry_s)
-        self._seed = hashlib.blake2b(name.encode(), digest_size=8)
-
-    def weight(self, sha256: bytes) -> bytes:
-        """Rendezvous hashing: the heaviest server holds the key, on every node and in any order of the list."""
-        digest = self._seed.copy()
-        digest.update(sha256)
-        return digest.digest()
-
-
-Call = Callable[[BoundedPool], bytes | bool | None]
-
-
-class _Command:
-    """One call on its way through the thread pool.
-
-    State: `reply` is None until the command is settled, which happens once. `has_started` is set by the thread.
-    """
-
-    __slots__ = ("call", "deferred", "has_started", "reply", "server", "timer")
-
-    def __init__(self, server: _Server, call: Call) -> None:
-        self.server = server
-        self.call = call
-        self.deferred: Deferred[_Reply] = Deferred()
-        self.timer: DelayedCall | None = None
-        self.has_started = False
-        self.reply: _Reply | None = None
-
-
 class MemcachedTier:
     """Records by key on the configured servers.
 
     State: between `start` and `stop` there is a thread pool; outside of it every lookup and store is skipped.
-    `_waiting` holds the commands that threads have not given back yet, also those already settled by time-out.
+    `_waiting` holds what threads have not given back yet, also what is already settled by time-out.
     """
 
     def __init__(
@@ -120,9 +76,11 @@ class MemcachedTier:
         self._monotonic = monotonic
         self._wall = wall
         self._on_state = on_state
-        self._servers = [_Server(name, settings) for name in settings.servers]
+        self._servers = [Server(name, settings) for name in settings.servers]
         self._pool: ThreadPool | None = None
-        self._waiting: set[_Command] = set()
+        self._waiting: set[Request] = set()
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._size_call: DelayedCall | None = None
         self._max_waiting = settings.threads * COMMANDS_PER_THREAD
 
     def start(self) -> None:
@@ -133,14 +91,17 @@ class MemcachedTier:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._pool = ThreadPool(minthreads=0, maxthreads=self._settings.threads, name="memcached")
         self._pool.start()
+        self._size_call = self._reactor.callLater(SIZE_S, self._ask_sizes)
 
     def stop(self) -> None:
         """Settles what waits and ends the threads; blocks for a command's time-out at most, bar a resolver's."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        for command in tuple(self._waiting):
-            self._settle(command, _Reply(_Ending.WITHDRAWN))
+        if self._size_call is not None and self._size_call.active():
+            self._size_call.cancel()
+        for request in tuple(self._waiting):
+            self._settle(request, Reply(Ending.WITHDRAWN))
         pool.stop()
         for server in self._servers:
             server.connections.close()
@@ -156,18 +117,17 @@ class MemcachedTier:
         if server is None or len(self._waiting) >= self._max_waiting:
             self.counters.skipped += 1
             return None
-        name = memcached_key(key)
         started = time.perf_counter()
-        reply = await self._ask(server, lambda connections: connections.get(name))
+        reply = await self._look_up(server, memcached_key(key))
         self.counters.lookup_s += time.perf_counter() - started
         match reply.ending:
-            case _Ending.FAILED:
+            case Ending.FAILED:
                 self.counters.errors += 1
-            case _Ending.WITHDRAWN:
+            case Ending.WITHDRAWN:
                 self.counters.skipped += 1
-            case _Ending.ANSWERED if isinstance(reply.data, bytes):
+            case Ending.ANSWERED if isinstance(reply.data, bytes):
                 return self._believe(key, reply.data)
-            case _Ending.ANSWERED:
+            case Ending.ANSWERED:
                 self.counters.misses += 1
         return None
 
@@ -190,7 +150,7 @@ class MemcachedTier:
             self._count_store
         )
 
-    def _choose(self, key: CacheKey) -> _Server | None:
+    def _choose(self, key: CacheKey) -> Server | None:
         if self._pool is None:
             return None
         now = self._monotonic()
@@ -209,62 +169,122 @@ class MemcachedTier:
         self.counters.hits += 1
         return stored
 
-    def _count_store(self, reply: _Reply) -> None:
+    def _count_store(self, reply: Reply) -> None:
         match reply.ending:
-            case _Ending.ANSWERED if reply.data is True:
+            case Ending.ANSWERED if reply.data is True:
                 self.counters.stored += 1
-            case _Ending.WITHDRAWN:
+            case Ending.WITHDRAWN:
                 self.counters.stores_skipped += 1
             case _:
                 self.counters.store_errors += 1
 
-    def _ask(self, server: _Server, call: Call) -> Deferred[_Reply]:
+    def _ask(self, server: Server, call: Call) -> Deferred[Reply]:
         assert self._pool is not None
-        command = _Command(server, call)
-        self._waiting.add(command)
-        self._tell(server, server.breaker.begin)
-        command.timer = self._reactor.callLater(self._settings.timeout_s, self._time_out, command)
+        command = Command(server, call)
+        self._set_out(command)
         self._pool.callInThread(self._run, command)
         return command.deferred
 
-    def _run(self, command: _Command) -> None:
+    def _look_up(self, server: Server, name: bytes) -> Deferred[Reply]:
+        """Joins those who wait for a thread; one who finds nobody there calls for the next thread that is free."""
+        lookup = Lookup(server, name)
+        self._set_out(lookup)
+        server.lookups.append(lookup)
+        self._call_for_thread(server)
+        return lookup.deferred
+
+    def _set_out(self, request: Request) -> None:
+        self._waiting.add(request)
+        self._tell(request.server, request.server.breaker.begin)
+        request.timer = self._reactor.callLater(self._settings.timeout_s, self._time_out, request)
+
+    def _call_for_thread(self, server: Server) -> None:
+        if not server.has_run_queued and self._pool is not None:
+            server.has_run_queued = True
+            self._pool.callInThread(self._run_lookups, server)
+
+    def _run(self, command: Command) -> None:
         """In a pool thread. A command that was settled while it waited is only given back."""
-        reply = _Reply(_Ending.WITHDRAWN)
+        reply = Reply(Ending.WITHDRAWN)
         if command.reply is None:
-            command.has_started = True
+            command.trip = Trip()
+            reply = attempt(command.server, command.call)
+        self._reactor.callFromThread(self._give_back, [(command, reply)])
+
+    def _run_lookups(self, server: Server) -> None:
+        """In a pool thread: everybody who waits, in one command."""
+        server.has_run_queued = False  # who comes from here on calls for another
+        taken: list[Lookup] = []
+        while len(taken) < LOOKUPS_PER_COMMAND and server.lookups:
             try:
-                reply = _Reply(_Ending.ANSWERED, command.call(command.server.connections))
-            except Exception:
-                # A border: pymemcache parses the server's bytes with int(), split() and dict lookups, and any of
-                # them may raise. Whatever it was, the server did not answer.
-                reply = _Reply(_Ending.FAILED)
-        self._reactor.callFromThread(self._give_back, command, reply)
+                taken.append(server.lookups.popleft())
+            except IndexError:  # another thread was faster
+                break
+        if server.lookups:
+            self._reactor.callFromThread(self._call_for_thread, server)
+        trip = Trip()
+        asked = [lookup for lookup in taken if lookup.reply is None]
+        for lookup in asked:
+            lookup.trip = trip
+        reply = Reply(Ending.WITHDRAWN)
+        if asked:
+            names = [lookup.name for lookup in asked]
+            reply = attempt(server, lambda connections: connections.get_many(names))
+        found = reply.data if isinstance(reply.data, dict) else {}
+        replies = [(lookup, Reply(reply.ending, found.get(lookup.name))) for lookup in taken]
+        self._reactor.callFromThread(self._give_back, replies)
 
-    def _give_back(self, command: _Command, reply: _Reply) -> None:
-        self._waiting.discard(command)
-        self._settle(command, reply)
+    def _give_back(self, replies: Sequence[tuple[Request, Reply]]) -> None:
+        for request, reply in replies:
+            self._waiting.discard(request)
+            self._settle(request, reply)
 
-    def _time_out(self, command: _Command) -> None:
+    def _time_out(self, request: Request) -> None:
         # One that never started waited for threads, not for its server.
-        self._settle(command, _Reply(_Ending.FAILED if command.has_started else _Ending.WITHDRAWN))
+        self._settle(request, Reply(Ending.WITHDRAWN if request.trip is None else Ending.FAILED))
 
-    def _settle(self, command: _Command, reply: _Reply) -> None:
-        if command.reply is not None:
+    def _settle(self, request: Request, reply: Reply) -> None:
+        if request.reply is not None:
             return
-        command.reply = reply
-        if command.timer is not None and command.timer.active():
-            command.timer.cancel()
-        breaker = command.server.breaker
-        match reply.ending:
-            case _Ending.ANSWERED:
-                self._tell(command.server, breaker.succeeded)
-            case _Ending.FAILED:
-                self._tell(command.server, lambda: breaker.failed(self._monotonic()))
-            case _Ending.WITHDRAWN:
-                self._tell(command.server, breaker.withdrawn)
-        command.deferred.callback(reply)
+        request.reply = reply
+        if request.timer is not None and request.timer.active():
+            request.timer.cancel()
+        self._tell_breaker(request, reply.ending)
+        request.deferred.callback(reply)
 
-    def _tell(self, server: _Server, event: Callable[[], None]) -> None:
+    def _tell_breaker(self, request: Request, ending: Ending) -> None:
+        """Once for each command, however many look-ups shared it."""
+        server, trip = request.server, request.trip
+        if ending is Ending.WITHDRAWN:
+            self._tell(server, server.breaker.withdrawn)
+        elif trip is not None and not trip.is_told:
+            trip.is_told = True
+            failed = ending is Ending.FAILED
+            self._tell(
+                server, lambda: server.breaker.failed(self._monotonic()) if failed else server.breaker.succeeded()
+            )
+
+    # How much the servers hold
+
+    def _ask_sizes(self) -> None:
+        self._size_call = self._reactor.callLater(SIZE_S, self._ask_sizes)
+        now = self._monotonic()
+        for server in self._servers:
+            if server.breaker.admits(now) and len(self._waiting) < self._max_waiting // 2:
+                self._ask(server, lambda connections: connections.stats()).addCallback(self._take_size, server)
+            else:
+                self._sizes.pop(server.name, None)
+
+    def _take_size(self, reply: Reply, server: Server) -> None:
+        self._sizes.pop(server.name, None)
+        if isinstance(reply.data, dict):
+            items, size_bytes = (reply.data.get(name) for name in (b"curr_items", b"bytes"))
+            if isinstance(items, int) and isinstance(size_bytes, int):
+                self._sizes[server.name] = items, size_bytes
+        self.counters.entries = sum(items for items, _ in self._sizes.values())
+        self.counters.size_bytes = sum(size_bytes for _, size_bytes in self._sizes.values())
+
+    def _tell(self, server: Server, event: Callable[[], None]) -> None:
         """A failed probe changes nothing for the operator, so an outage is reported once when it begins and ends."""
         was_in_use = server.breaker.state is BreakerState.CLOSED
         event()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cache.tier_bench import Bench, StartTier
 from tests.support.memcached import Memcached
 
 
@@ -24,3 +27,20 @@ def second_memcached(tmp_path: Path) -> Iterator[Memcached]:
     server = Memcached(tmp_path, socket_path=tmp_path / "second.sock")
     yield server
     server.kill()
+
+
+@pytest.fixture
+def start_tier() -> Iterator[StartTier]:
+    with ExitStack() as stack:
+
+        def start(servers: list[str], **settings: Any) -> Bench:
+            bench = Bench(servers, **settings)
+            stack.callback(bench.tier.stop)
+            return bench
+
+        yield start
+
+
+@pytest.fixture
+def bench(memcached: Memcached, start_tier: StartTier) -> Bench:
+    return start_tier([memcached.address])
