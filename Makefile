@@ -1,12 +1,13 @@
 # make serve    set up what is missing, then run icapd in the foreground:  make serve ARGS='--config my.toml'
 # make test     set up what is missing, then run every check and every test
+# make test-long  the tests that take many minutes and are no part of `make test`
 # make lint     the checks alone          make format   rewrite the code in the agreed format
 # make bench    the benchmark             make lock     pin the dependencies anew
 # make clean    remove everything that the other targets made
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint checks format bench lock clean
+.PHONY: help serve test test-long lint checks format bench lock clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -23,6 +24,11 @@ test:
 	@scripts/set-up test
 	@$(MAKE) --no-print-directory checks
 	$(PYTHON) -m pytest $(ARGS)
+
+test-long:
+	@scripts/test-programs
+	@scripts/set-up test
+	$(PYTHON) -m pytest tests/e2e/long_*.py $(ARGS)
 
 lint:
 	@scripts/set-up test

@@ -37,29 +37,29 @@ local message = {
 }
 
 local started_at = ngx.now()
-local answer, err = servers.ask(settings, message)
+local answer = servers.ask(settings, message)
+ngx.update_time()
+local seconds = ngx.now() - started_at
 
 if not answer then
     body:close()
-    ngx.log(ngx.ERR, "icap: ", err)
     if settings.fails_open then
-        return reply.record("bypassed", started_at)
+        return reply.record("bypassed", seconds)
     end
-    reply.record("failed", started_at)
+    reply.record("failed", seconds)
     return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
 end
 
 local connection = answer.connection
 if answer.is_unmodified then
-    reply.record("allowed", started_at, answer.icap_fields)
+    reply.record("allowed", seconds, answer.icap_fields)
     connection:release()
     return body:close()
 end
 
 if answer.is_response then
-    reply.record("blocked", started_at, answer.icap_fields)
-    local ok
-    ok, err = reply.send(answer.status, answer.fields, answer.read)
+    local ok, err = reply.send(answer.status, answer.fields, answer.read)
+    reply.record(ok and "blocked" or "cut", seconds, answer.icap_fields)
     connection:release()
     body:close()
     if not ok then
@@ -68,14 +68,13 @@ if answer.is_response then
     return ngx.exit(ngx.HTTP_OK)
 end
 
-local ok
-ok, err = takeover.apply(answer, message.request_head, fields)
+local ok, err = takeover.apply(answer, message.request_head, fields)
 connection:release()
 body:close()
 if not ok then
     -- The body nginx held has been replaced in part: there is nothing left that could be let through.
     ngx.log(ngx.ERR, "icap: modified request: ", err)
-    reply.record("failed", started_at, answer.icap_fields)
+    reply.record("failed", seconds, answer.icap_fields)
     return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
 end
-reply.record("modified", started_at, answer.icap_fields)
+reply.record("modified", seconds, answer.icap_fields)

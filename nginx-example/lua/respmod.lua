@@ -102,28 +102,28 @@ end
 
 show(response)
 local started_at = ngx.now()
-local answer, err, is_source = servers.ask(settings, message)
+local answer, _, is_source = servers.ask(settings, message)
+ngx.update_time()
+local seconds = ngx.now() - started_at
 
 if is_source then
-    reply.record("failed", started_at)
+    reply.record("failed", seconds)
     response:release()
-    ngx.log(ngx.ERR, "icap: the inner server's response is not whole: ", err)
     return ngx.exit(ngx.HTTP_BAD_GATEWAY)
 elseif not answer then
-    ngx.log(ngx.ERR, "icap: ", err)
     if settings.fails_open and message.restart() then
-        reply.record("bypassed", started_at)
+        reply.record("bypassed", seconds)
         return pass()
     end
-    reply.record("failed", started_at)
+    reply.record("failed", seconds)
     response:release()
     return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
 end
 
 local connection = answer.connection
-reply.record(reply.verdict_of(answer, response.status), started_at, answer.icap_fields)
 
 if answer.is_unmodified then
+    reply.record("allowed", seconds, answer.icap_fields)
     connection:stop_writer(true)
     connection:release()
     if not message.restart() then
@@ -132,8 +132,9 @@ if answer.is_unmodified then
     return pass()
 end
 
-local ok
-ok, err = reply.send(answer.status, answer.fields, answer.read)
+local ok, err = reply.send(answer.status, answer.fields, answer.read)
+-- Only now: a server that scans while it sends back says what it found by breaking off.
+reply.record(ok and reply.verdict_of(answer, response.status) or "cut", seconds, answer.icap_fields)
 connection:release()
 response:release()
 if not ok then

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
-import random
-import subprocess
-import zipfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.nginx_traffic import clean_bytes, curl, pieces, with_marker_at_end
 from tests.support.eicar import EICAR
 from tests.support.fetch import Answer, fetch
 from tests.support.icapd import Icapd
 from tests.support.nginx import Nginx
 from tests.support.origin import Framing, Origin, Page
 from tests.support.ports import LOOPBACK
+from tests.support.process import wait_until
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -36,20 +36,6 @@ def nginx(icapd: Icapd, origin: Origin, tmp_path_factory: pytest.TempPathFactory
     reqmod, respmod = icapd.url("/reqmod"), icapd.url("/respmod")
     with Nginx(directory, reqmod=reqmod, respmod=respmod, origin_port=origin.port) as running:
         yield running
-
-
-def clean_bytes(size_bytes: int, seed: str = "") -> bytes:
-    """Bytes that no scanner knows and no cache has seen; the same on every run."""
-    return random.Random(f"nginx/{size_bytes}/{seed}").randbytes(size_bytes)
-
-
-def with_marker_at_end(size_bytes: int) -> bytes:
-    """Behind so many bytes of noise, in a ZIP: what stands before it in the body is not the test file."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("noise.bin", clean_bytes(size_bytes, "zip"))
-        archive.writestr("eicar.com", EICAR)
-    return packed.getvalue()
 
 
 def is_block_page(answer: Answer) -> bool:
@@ -169,6 +155,23 @@ def test_range_is_answered_with_the_whole_unless_fragments_may_pass(nginx: Nginx
     assert part.body == body[100:200]
 
 
+def test_hit_after_a_drip_is_cut_and_the_retry_shows_the_page(icapd: Icapd, nginx: Nginx, origin: Origin) -> None:
+    """Squid's older versions need drips, so the default configuration has them for nginx, too."""
+    resume = threading.Event()
+    origin.serve("/down/dripped", Page(with_marker_at_end(4 * HOLD), pause_at=100_000, resume=resume))
+    dripped_before = icapd.metric("icapd_drips_total")
+
+    with ThreadPoolExecutor(1) as browser:
+        first = browser.submit(fetch, nginx.port, nginx.url("/down/dripped"))
+        wait_until(lambda: icapd.metric("icapd_drips_total") > dripped_before, "a drip")
+        resume.set()
+    again = fetch(nginx.port, nginx.url("/down/dripped"))
+
+    assert first.result().status == 502
+    assert is_block_page(again)
+    assert [line.verdict for line in nginx.lines("/down/dripped", 2)] == ["cut", "blocked"]
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_both_ways_in_one_location(nginx: Nginx, origin: Origin, method: str) -> None:
     body, path = clean_bytes(3 * MIB, method), f"/both/{method}"
@@ -220,21 +223,3 @@ def test_http_2_client(nginx: Nginx, origin: Origin, tmp_path: Path) -> None:
     assert [upload.sha256 for upload in origin.uploads("/up/two")] == [hashlib.sha256(body).hexdigest()]
     assert curl(tmp_path, prior, "--data-binary", EICAR.decode(), f"{base}/up/two/bad")[0] == "403 2"
     assert origin.requests("/up/two/bad") == []
-
-
-def pieces(body: bytes) -> Iterator[bytes]:
-    for at in range(0, len(body), INLINE):
-        yield body[at : at + INLINE]
-
-
-def curl(directory: Path, *arguments: str) -> tuple[str, bytes]:
-    """Status and protocol version, and the body."""
-    output = directory / "output"
-    command = ["curl", "--silent", "--max-time", "60", "--output", str(output)]
-    run = subprocess.run(
-        [*command, "--write-out", "%{http_code} %{http_version}", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return run.stdout, output.read_bytes()

@@ -2,59 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.test_nginx import clean_bytes
-from tests.support.fetch import Answer, fetch
-from tests.support.icap_stub import CONTINUE, OPTIONS, UNCHANGED, Exchange, IcapStub, Request, answer_with
-from tests.support.nginx import Nginx
+from tests.e2e.nginx_traffic import StartNginx, allow, clean_bytes, download, stub, upload
+from tests.support.fetch import fetch
+from tests.support.icap_stub import CONTINUE, OPTIONS, UNCHANGED, Exchange, Request, answer_with
 from tests.support.origin import Origin, Page
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.process import wait_until
 
-IMPATIENT = "connect=0.5 send=1 read=0.5 total=3"
 SMALL, LARGE = 2_000, 3_000_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
-
-StartNginx = Callable[..., Nginx]
-
-
-@pytest.fixture
-def start(origin: Origin, tmp_path: Path) -> Iterator[StartNginx]:
-    """Starts an nginx that asks the services of these URLs; more keywords as Nginx takes them."""
-    with contextlib.ExitStack() as running:
-
-        def start_one(urls: str, **options: Any) -> Nginx:
-            directory = tmp_path / f"nginx{free_port()}"
-            given = {"reqmod": urls, "respmod": urls, "timeouts": IMPATIENT, "origin_port": origin.port, **options}
-            return running.enter_context(Nginx(directory, **given))
-
-        yield start_one
-
-
-@contextlib.contextmanager
-def stub(exchange: Exchange, options: bytes = OPTIONS) -> Iterator[IcapStub]:
-    with IcapStub(exchange, options) as running:
-        yield running
-
-
-def download(nginx: Nginx, origin: Origin, size_bytes: int, path: str = "/down/file") -> tuple[Answer, bytes]:
-    body = clean_bytes(size_bytes, path)
-    origin.serve(path, Page(body))
-    return fetch(nginx.port, nginx.url(path)), body
-
-
-def upload(nginx: Nginx, size_bytes: int, path: str = "/up/file") -> Answer:
-    return fetch(nginx.port, nginx.url(path), method="POST", body=clean_bytes(size_bytes, path))
 
 
 def hang(request: Request) -> None:
@@ -154,11 +117,6 @@ def test_options_that_cannot_be_used_are_a_failure(start: StartNginx, origin: Or
     assert server.requests == []
 
 
-def allow(request: Request) -> None:
-    request.body()
-    request.send(UNCHANGED)
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -210,9 +168,11 @@ def test_body_that_breaks_in_the_middle_never_looks_whole(
         request.close()
 
     with stub(say) as server:
-        answer, _ = download(start(server.url(), fail=fail), origin, SMALL)
+        nginx = start(server.url(), fail=fail)
+        answer, _ = download(nginx, origin, SMALL)
 
     assert not answer.is_whole
+    assert [line.verdict for line in nginx.lines("/down/file")] == ["cut"]
 
 
 def test_slow_server_is_waited_for(start: StartNginx, origin: Origin) -> None:

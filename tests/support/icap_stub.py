@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -78,6 +79,11 @@ class Request:
         match = re.search(rf"^{name}: *(.*?)\r$", self.head.decode("latin-1"), re.MULTILINE | re.IGNORECASE)
         return match[1] if match else ""
 
+    @property
+    def peer(self) -> object:
+        """The client's address: one for each connection."""
+        return self._connection.getpeername()
+
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
 
@@ -106,8 +112,9 @@ def answer_with(heads: bytes, body: bytes | None, *, fields: bytes = b"", kind: 
 class IcapStub:
     """A running stub; a context manager that ends it. Answers OPTIONS itself, the rest by `exchange`."""
 
-    def __init__(self, exchange: Exchange, options: bytes = OPTIONS) -> None:
-        self.exchange = exchange
+    def __init__(self, exchange: Exchange, options: bytes = OPTIONS, tls: ssl.SSLContext | None = None) -> None:
+        self._exchange = exchange
+        self._tls = tls
         self.options = options
         self.option_requests = 0
         self.requests: list[Request] = []
@@ -121,7 +128,7 @@ class IcapStub:
         self._thread.start()
 
     def url(self, path: str = "/stub") -> str:
-        return f"icap://{LOOPBACK}:{self.port}{path}"
+        return f"icap{'s' if self._tls else ''}://{LOOPBACK}:{self.port}{path}"
 
     def _accept(self) -> None:
         while True:
@@ -135,12 +142,15 @@ class IcapStub:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        stream = connection
         try:
-            lines = _Lines(connection)
-            with connection, lines.file:
-                while self._one(connection, lines):
+            if self._tls is not None:
+                stream = self._tls.wrap_socket(connection, server_side=True)
+            lines = _Lines(stream)
+            with stream, lines.file:
+                while self._one(stream, lines):
                     pass
-        except (ConnectionError, StopIteration):
+        except (ConnectionError, ssl.SSLError):
             pass  # the client hung up: the tests look at what the client did then
         finally:
             with self._lock:
@@ -162,7 +172,7 @@ class IcapStub:
         request = Request(connection, lines, head, heads, self._end)
         with self._lock:
             self.requests.append(request)
-        self.exchange(request)
+        self._exchange(request)
         return connection.fileno() >= 0
 
     def close(self) -> None:

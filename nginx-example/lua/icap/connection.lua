@@ -81,10 +81,12 @@ function Connection.open(service, settings, deadline)
     end
     self.is_reused = socket:getreusedtimes() > 0
     if service.tls_name and not self.is_reused then
-        ok, err = socket:sslhandshake(nil, service.tls_name, settings.verifies_tls)
-        if not ok then
+        -- lua-resty-core 0.1.25 throws at times where a handshake fails.
+        local was_called
+        was_called, ok, err = pcall(socket.sslhandshake, socket, nil, service.tls_name, settings.verifies_tls)
+        if not was_called or not ok then
             socket:close()
-            return nil, "TLS: " .. err
+            return nil, "TLS: " .. tostring(was_called and err or ok)
         end
     end
     return self

@@ -22,22 +22,19 @@ local function threat_of(fields)
 end
 
 --- Put the outcome into $icap_verdict, $icap_threat, $icap_info and $icap_time.
--- @param verdict `allowed`, `blocked`, `modified`, `bypassed` (asked in vain, let through) or `failed` (asked in vain,
---   refused).
+-- @param verdict `allowed`, `blocked`, `modified`, `cut` (the answer broke off), `bypassed` (asked in vain, let
+--   through) or `failed` (asked in vain, refused).
+-- @param seconds from the first byte sent to the answer's head.
 -- @param fields of the ICAP answer, if there was one.
-function _M.record(verdict, started_at, fields)
-    ngx.update_time()
+function _M.record(verdict, seconds, fields)
     append("icap_verdict", verdict)
     append("icap_threat", fields and threat_of(fields) or "-")
     append("icap_info", fields and heads.one_line(heads.get(fields, "x-response-info") or "-") or "-")
-    append("icap_time", string.format("%.3f", ngx.now() - started_at))
+    append("icap_time", string.format("%.3f", seconds))
 end
 
 --- allowed or blocked: a server that sends a body back unchanged says so by keeping the status.
 function _M.verdict_of(answer, status)
-    if answer.is_unmodified then
-        return "allowed"
-    end
     return (threat_of(answer.icap_fields) or answer.status ~= status) and "blocked" or "allowed"
 end
 

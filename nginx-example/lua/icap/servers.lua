@@ -94,7 +94,7 @@ function _M.ask(settings, message)
             if answer then
                 return answer
             end
-            ngx.log(ngx.WARN, "icap: ", service.name, ": ", err)
+            ngx.log(ngx.ERR, "icap: ", service.name, ": ", err)
             if connection and connection.source_err then
                 return nil, err, true
             end

@@ -1,0 +1,374 @@
+"""nginx's ICAP client on the wire: what RFC 3507 lets a server do, each by a server that does it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.nginx_traffic import StartNginx, allow, clean_bytes, download, stub, upload
+from tests.support.fetch import fetch
+from tests.support.icap_stub import CONTINUE, OPTIONS, UNCHANGED, IcapStub, Request, answer_with
+from tests.support.origin import Origin, Page
+from tests.support.ports import LOOPBACK
+from tests.support.process import wait_until
+from tests.support.tls import self_signed
+
+SMALL, INLINE, HOLD, LARGE = 2_000, 16 * 1024, 64 * 1024, 3_000_000
+PREVIEWING = OPTIONS + b"Preview: 1024\r\nTransfer-Preview: *\r\n"
+PAGE = answer_with(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n", b"no :(", fields=b"X-Virus-ID: Odd\r\n")
+
+
+def test_heads_lie_where_encapsulated_says_and_hop_by_hop_fields_do_not_travel(
+    start: StartNginx, origin: Origin
+) -> None:
+    with stub(allow) as server:
+        nginx = start(server.url())
+        origin.serve("/down/x.txt", Page(clean_bytes(SMALL), framing="chunked"))
+        fetch(
+            nginx.port, nginx.url("/down/x.txt?q=1"), headers={"Keep-Alive": "1", "Connection": "X-Own", "X-Own": "1"}
+        )
+        upload(nginx, SMALL)
+
+    down, up = server.requests
+    request, response = (head.decode() for head in down.heads)
+    assert request.startswith(f"GET http://{LOOPBACK}:{nginx.port}/down/x.txt?q=1 HTTP/1.1\r\nHost: ")
+    assert response.startswith("HTTP/1.1 404 Not Found\r\n")  # the origin knows no query
+    [request_up] = (head.decode() for head in up.heads)
+    assert request_up.startswith(f"POST http://{LOOPBACK}:{nginx.port}/up/file HTTP/1.1\r\nHost: ")
+    assert f"\r\nContent-Length: {SMALL}\r\n" in request_up
+    for head in (request, response, request_up):
+        assert head.endswith("\r\n\r\n")
+        assert not re.search(r"^(connection|keep-alive|transfer-encoding|x-own):", head, re.MULTILINE | re.IGNORECASE)
+    for each in (down, up):
+        assert each.header("X-Client-IP") == LOOPBACK
+        assert re.fullmatch("[0-9a-f]{32}", each.header("X-Request-ID"))
+        assert each.header("Host") == f"{LOOPBACK}:{server.port}"
+
+
+def test_user_and_request_id_are_passed(start: StartNginx, origin: Origin) -> None:
+    with stub(allow) as server:
+        nginx = start(server.url(), server='set $icap_user "$http_x_test_user";')
+        upload_as = {"X-Test-User": "alice\u00e9"}
+        fetch(nginx.port, nginx.url("/up/user"), method="POST", body=b"x", headers=upload_as)
+
+    assert server.requests[0].header("X-Client-Username") == "alice%E9"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "framing", "offered"),
+    [(SMALL, "length", "204"), (HOLD, "length", "204"), (HOLD + 1, "length", ""), (SMALL, "chunked", "")],
+)
+def test_204_is_offered_for_a_response_that_is_held(
+    start: StartNginx, origin: Origin, size_bytes: int, framing: str, offered: str
+) -> None:
+    origin.serve("/down/x", Page(clean_bytes(size_bytes), framing=framing))  # type: ignore[arg-type]
+    with stub(echo) as server:
+        nginx = start(server.url())
+        answer = fetch(nginx.port, nginx.url("/down/x"))
+        upload(nginx, LARGE)
+
+    assert answer.body == clean_bytes(size_bytes)
+    assert [request.header("Allow") for request in server.requests] == [offered, "204"]
+
+
+@pytest.mark.parametrize("size_bytes", [1, 1023, 1024, 1025, INLINE, HOLD + 1, LARGE])
+@pytest.mark.parametrize("goes_on", [False, True], ids=["decides by the preview", "wants all"])
+def test_preview(start: StartNginx, origin: Origin, size_bytes: int, goes_on: bool) -> None:
+    """A 204 to the preview is legal whatever the size; after 100 Continue the rest comes, and the last chunk."""
+    received: list[bytes] = []
+
+    def exchange(request: Request) -> None:
+        body = request.body()
+        assert request.header("Preview") == "1024"
+        assert len(body) == min(size_bytes, 1024)
+        assert request.has_ended == (size_bytes <= 1024)
+        if goes_on and not request.has_ended:
+            request.send(CONTINUE)
+            body += request.body()
+        received.append(body)
+        request.send(answer_with(request.heads[-1], body, kind=kind(request)) if goes_on else UNCHANGED)
+
+    with stub(exchange, PREVIEWING) as server:
+        nginx = start(server.url())
+        answer, body = download(nginx, origin, size_bytes)
+        uploaded = upload(nginx, size_bytes)
+
+    sent = [body, clean_bytes(size_bytes, "/up/file")]
+    assert received == (sent if goes_on else [each[:1024] for each in sent])
+    assert (answer.status, answer.body == body) == (200, True)
+    assert uploaded.status == 201
+    assert [each.sha256 for each in origin.uploads("/up/file")][-1] == hashlib.sha256(sent[1]).hexdigest()
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "preview"),
+    [
+        (b"Preview: 10\r\n", "/down/a.txt", ""),
+        (b"Preview: 10\r\nTransfer-Preview: txt, EXE\r\nTransfer-Complete: *\r\n", "/down/a.txt", "10"),
+        (b"Preview: 10\r\nTransfer-Preview: txt\r\nTransfer-Complete: *\r\n", "/down/a.zip", ""),
+        (b"Preview: 10\r\nTransfer-Preview: *\r\nTransfer-Complete: zip\r\n", "/down/a.zip", ""),
+        (b"Preview: 10\r\nTransfer-Preview: *\r\nTransfer-Ignore: jpg\r\n", "/down/a.jpg", ""),
+        (b"Preview: 99999999\r\nTransfer-Preview: *\r\n", "/down/a.jpg", "65536"),
+        (b"Preview: -1\r\nTransfer-Preview: *\r\n", "/down/a.jpg", ""),
+    ],
+)
+def test_preview_goes_by_the_lists_of_options(
+    start: StartNginx, origin: Origin, fields: bytes, path: str, preview: str
+) -> None:
+    """A body that the server would ignore by its extension is sent whole: the name is the client's."""
+    with stub(allow, OPTIONS + fields) as server:
+        answer, body = download(start(server.url()), origin, SMALL, path)
+
+    assert (answer.status, answer.body) == (200, body)
+    assert [request.header("Preview") for request in server.requests] == [preview]
+
+
+def test_page_before_the_body_has_ended(start: StartNginx, origin: Origin) -> None:
+    """The server has seen enough, says so, and takes no more."""
+
+    def refuse_early(request: Request) -> None:
+        next(request.chunks())
+        request.send(PAGE)
+        request.hang()
+
+    with stub(refuse_early) as server:
+        nginx = start(server.url())
+        refused, _ = download(nginx, origin, 20_000_000)
+        refused_upload = upload(nginx, 20_000_000)
+
+    assert (refused.status, refused.body, refused.is_whole) == (403, b"no :(", True)
+    assert (refused_upload.status, refused_upload.body) == (403, b"no :(")
+    assert [(line.verdict, line.threat) for line in nginx.lines("/up/file")] == [("blocked", "Odd")]
+
+
+def test_server_that_sends_back_while_it_reads_and_stops_reading_when_nobody_takes_it(
+    start: StartNginx, origin: Origin
+) -> None:
+    """A client that wrote first and read then would wait for it, and it for the client."""
+
+    def mirror(request: Request) -> None:
+        request.send(answer_with(request.heads[-1], b"", kind=kind(request)).removesuffix(b"0\r\n\r\n"))
+        for chunk in request.chunks():
+            request.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        request.send(b"0\r\n\r\n")
+
+    with stub(mirror) as server:
+        nginx = start(server.url())
+        answer, body = download(nginx, origin, 40_000_000)
+        uploaded = upload(nginx, 40_000_000)
+
+    assert (answer.status, answer.is_whole, answer.body == body) == (200, True, True)
+    assert uploaded.status == 201
+    assert [each.sha256 for each in origin.uploads("/up/file")][-1] == hashlib.sha256(
+        clean_bytes(40_000_000, "/up/file")
+    ).hexdigest()
+    assert [line.verdict for line in nginx.lines("/up/file")] == ["modified"]
+    assert server.connections == 1
+
+
+def test_answer_may_be_oddly_written(start: StartNginx, origin: Origin) -> None:
+    """Byte by byte, with chunk extensions, trailers, a folded field, no reason phrase."""
+    head = b"HTTP/1.1 200\r\nContent-Type: text/plain\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n"
+    body = b'5 ; a="b c" ; d\r\nhello\r\n00006;x\r\n world\r\n000;y=z\r\nX-Trailer: 1\r\nX-Other: 2\r\n\r\n'
+    answer = (
+        b"ICAP/1.0 200\r\nencapsulated:  res-hdr=0 , res-body=%d\r\nX-Violations-Found: 1\r\n\tfile\r\n\r\n"
+        % len(head)
+    )
+
+    def dribble(request: Request) -> None:
+        request.body()
+        for byte in answer + head + body:
+            request.send(bytes([byte]))
+
+    with stub(dribble) as server:
+        nginx = start(server.url())
+        first, _ = download(nginx, origin, SMALL, "/down/1")
+        second, _ = download(nginx, origin, SMALL, "/down/2")
+
+    assert first.body == second.body == b"hello world"
+    assert (first.status, first.headers["content-type"]) == (200, "text/plain")
+    assert server.connections == 1
+
+
+def test_modified_request_takes_the_place_of_the_clients(start: StartNginx, origin: Origin) -> None:
+    def modify(request: Request) -> None:
+        request.body()
+        head = (
+            request.heads[0]
+            .replace(b"X-Old: 1\r\n", b"X-New: 1\r\n")
+            .replace(b"Content-Length: 5", b"Content-Length: 7")
+        )
+        request.send(answer_with(head, b"changed", kind="req"))
+
+    def elsewhere(request: Request) -> None:
+        request.body()
+        request.send(answer_with(request.heads[0].replace(b"/up/", b"/other/"), b"changed", kind="req"))
+
+    with stub(modify) as modifying, stub(elsewhere) as moving:
+        nginx, other = start(modifying.url()), start(moving.url(), fail="open")
+        modified = fetch(nginx.port, nginx.url("/up/mod"), method="POST", body=b"plain", headers={"X-Old": "1"})
+        moved = fetch(other.port, other.url("/up/moved"), method="POST", body=b"plain")
+
+    assert modified.status == 201
+    [received] = origin.uploads("/up/mod")
+    assert (received.size_bytes, received.sha256) == (7, hashlib.sha256(b"changed").hexdigest())
+    assert moved.status == 503
+    assert origin.uploads("/up/moved") == []
+
+
+def test_connections_are_kept_and_options_asked_once(start: StartNginx, origin: Origin) -> None:
+    origin.serve("/down/kept", Page(clean_bytes(SMALL)))
+    with stub(allow) as server:
+        nginx = start(server.url())
+        statuses = {fetch(nginx.port, nginx.url("/down/kept")).status for _ in range(250)}
+        statuses |= {upload(nginx, SMALL).status for _ in range(250)}
+
+    assert statuses == {200, 201}
+    assert (len(server.requests), server.connections, server.option_requests) == (500, 1, 1)
+
+
+def test_connection_close_is_honoured(start: StartNginx, origin: Origin) -> None:
+    def last_words(request: Request) -> None:
+        request.body()
+        request.send(UNCHANGED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    with stub(last_words, OPTIONS + b"Connection: Close\r\n") as server:
+        nginx = start(server.url())
+        answers = [download(nginx, origin, SMALL)[0].status for _ in range(3)]
+
+    assert answers == [200, 200, 200]
+    assert (len(server.requests), server.option_requests, server.connections) == (3, 1, 4)
+
+
+def test_bytes_after_an_answer_end_the_connection(start: StartNginx, origin: Origin) -> None:
+    """What follows an answer unasked would be read as the answer to the next request."""
+
+    def say_too_much(request: Request) -> None:
+        request.body()
+        request.send(UNCHANGED + UNCHANGED)
+
+    with stub(say_too_much) as server:
+        nginx = start(server.url())
+        answers = [download(nginx, origin, SMALL)[0].status for _ in range(3)]
+
+    assert answers == [200, 200, 200]
+    assert server.connections == 3
+
+
+def test_another_istag_means_that_options_are_asked_again(start: StartNginx, origin: Origin) -> None:
+    def change_tag(request: Request) -> None:
+        request.body()
+        request.send(UNCHANGED.replace(b'"one"', b'"two"'))
+
+    with stub(change_tag) as changing, stub(allow) as steady:
+        for server, asked in ((changing, 3), (steady, 1)):
+            nginx = start(server.url())
+            for _ in range(3):
+                assert download(nginx, origin, SMALL)[0].status == 200
+            assert server.option_requests == asked
+
+
+def test_options_are_asked_again_when_their_time_is_over(start: StartNginx, origin: Origin) -> None:
+    with stub(allow, OPTIONS.replace(b"600", b"1")) as server:
+        nginx = start(server.url())
+
+        def asked_twice() -> bool:
+            assert download(nginx, origin, SMALL)[0].status == 200
+            return server.option_requests == 2
+
+        wait_until(asked_twice, "OPTIONS is asked again")
+    assert len(server.requests) > 2
+
+
+def test_options_with_a_body_can_be_read_over(start: StartNginx, origin: Origin) -> None:
+    options = OPTIONS.replace(b"null-body", b"opt-body") + b"\r\n3;x\r\nabc\r\n0\r\n"
+    with stub(allow, options) as server:
+        nginx = start(server.url())
+        assert [download(nginx, origin, SMALL)[0].status for _ in range(2)] == [200, 200]
+    assert (server.connections, server.option_requests) == (1, 1)
+
+
+def test_kept_connection_that_the_server_has_closed_costs_nothing(start: StartNginx, origin: Origin) -> None:
+    """The server hangs up on the second request of each connection, as one does that restarts."""
+    seen: set[object] = set()
+
+    def serve_once(request: Request) -> None:
+        if request.peer in seen:
+            request.close()
+            return
+        seen.add(request.peer)
+        allow(request)
+
+    with stub(serve_once) as server:
+        nginx = start(server.url())
+        answers = [download(nginx, origin, SMALL)[0].status for _ in range(4)]
+
+    assert answers == [200] * 4
+    assert [line.verdict for line in nginx.lines("/down/file", 4)] == ["allowed"] * 4
+
+
+@pytest.mark.parametrize(("trusts", "verify", "status"), [(True, "on", 200), (False, "on", 503), (False, "off", 200)])
+def test_icaps(start: StartNginx, origin: Origin, tmp_path: Path, trusts: bool, verify: str, status: int) -> None:
+    context, certificate = self_signed(tmp_path)
+    extra = f"set $icap_tls_verify {verify};"
+    if trusts:
+        extra += f"lua_ssl_trusted_certificate {certificate};"
+    with IcapStub(allow, tls=context) as server:
+        nginx = start(server.url(), server=extra)
+        answers = [download(nginx, origin, SMALL)[0].status for _ in range(2)]
+
+    assert answers == [status, status]
+    assert server.connections == (1 if status == 200 else 2)
+
+
+def test_many_at_once_do_not_mix(start: StartNginx, origin: Origin) -> None:
+    sizes = [1 + 7_919 * number for number in range(64)]
+    for size in sizes:
+        origin.serve(f"/down/many/{size}", Page(clean_bytes(size)))
+    with stub(echo) as server, ThreadPoolExecutor(16) as browsers:
+        nginx = start(server.url(), timeouts="connect=5 send=20 read=20 total=60")
+        answers = list(browsers.map(lambda size: fetch(nginx.port, nginx.url(f"/down/many/{size}")), sizes))
+
+    assert [answer.body == clean_bytes(size) for answer, size in zip(answers, sizes, strict=True)] == [True] * 64
+
+
+def test_client_that_goes_away_frees_everything(start: StartNginx, origin: Origin) -> None:
+    """It reads the head and a little, and hangs up while the body comes back."""
+    done = threading.Event()
+
+    def endless(request: Request) -> None:
+        request.body()
+        request.send(answer_with(request.heads[1], b"").removesuffix(b"0\r\n\r\n"))
+        try:
+            while True:
+                request.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        except OSError:
+            done.set()
+            raise
+
+    with stub(endless) as server:
+        nginx = start(server.url())
+        origin.serve("/down/left", Page(b"some", framing="chunked"))
+        leave(nginx.port, "/down/left")
+        assert done.wait(20)
+
+
+def leave(port: int, path: str) -> None:
+    with socket.create_connection((LOOPBACK, port)) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def echo(request: Request) -> None:
+    request.send(answer_with(request.heads[-1], request.body(), kind=kind(request)))
+
+
+def kind(request: Request) -> str:
+    return "res" if len(request.heads) == 2 else "req"
