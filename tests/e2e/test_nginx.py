@@ -207,6 +207,7 @@ def test_http_1_0_client_gets_the_whole_body(nginx: Nginx, origin: Origin, tmp_p
 
         assert status.startswith("200 1.")
         assert received == body
+    assert curl(tmp_path, "--http1.0", "--header", "Host:", nginx.url("/down/old/length"))[0].startswith("200")
 
 
 def test_http_2_client(nginx: Nginx, origin: Origin, tmp_path: Path) -> None:

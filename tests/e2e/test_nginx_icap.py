@@ -144,6 +144,7 @@ def test_page_before_the_body_has_ended(start: StartNginx, origin: Origin) -> No
         refused_upload = upload(nginx, 20_000_000)
 
     assert (refused.status, refused.body, refused.is_whole) == (403, b"no :(", True)
+    assert "content-type" not in refused.headers  # the server gave none, and default_type is not for its page
     assert (refused_upload.status, refused_upload.body) == (403, b"no :(")
     assert [(line.verdict, line.threat) for line in nginx.lines("/up/file")] == [("blocked", "Odd")]
 
@@ -195,6 +196,23 @@ def test_answer_may_be_oddly_written(start: StartNginx, origin: Origin) -> None:
     assert first.body == second.body == b"hello world"
     assert (first.status, first.headers["content-type"]) == (200, "text/plain")
     assert server.connections == 1
+
+
+def test_client_that_has_it_already_gets_304_from_nginx(start: StartNginx, origin: Origin) -> None:
+    """The upstream does not look at If-None-Match; nginx does, after the scan."""
+
+    def tagged(request: Request) -> None:
+        body = request.body()
+        request.send(answer_with(b'HTTP/1.1 200 OK\r\nETag: "z"\r\n\r\n', body))
+
+    with stub(tagged) as server:
+        nginx = start(server.url())
+        for size in (SMALL, LARGE):
+            origin.serve("/down/tagged", Page(clean_bytes(size)))
+            answer = fetch(nginx.port, nginx.url("/down/tagged"), headers={"If-None-Match": '"z"'})
+            assert (answer.status, answer.body, answer.is_whole) == (304, b"", True)
+
+    assert [line.verdict for line in nginx.lines("/down/tagged", 2)] == ["allowed"] * 2
 
 
 def test_modified_request_takes_the_place_of_the_clients(start: StartNginx, origin: Origin) -> None:

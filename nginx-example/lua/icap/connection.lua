@@ -29,6 +29,7 @@ function Connection:receive()
         local patience = self.waits_for_source and math.huge or self.progress_at + self.timeouts.read - now
         local left = math.min(patience, self.deadline - now)
         if left <= 0 then
+            self.has_timed_out = true
             return nil, "timeout"
         end
         self:set_timeouts(self.writer and math.min(left, LOOK_S) or left)

@@ -103,7 +103,7 @@ end
 --- An answer of the service had this ISTag: another one than we know means that its options may be others too.
 function _M.note_istag(service, istag)
     local options = known:get(service.name)
-    if options and istag and options.istag ~= istag then
+    if options and istag and options.istag and options.istag ~= istag then
         known:delete(service.name)
     end
 end

@@ -65,6 +65,11 @@ function _M.send(status, fields, read)
     set_head(status, fields)
     local pieces, count, held_bytes = {}, 0, 0
     local err
+    -- nginx may have made a 304 of it, for a client that has it already: then the body is left out.
+    local function print_held()
+        local ok, print_err = ngx.print(pieces)
+        return ok or print_err == "header only", print_err
+    end
     repeat
         local piece
         if read then
@@ -76,7 +81,7 @@ function _M.send(status, fields, read)
             held_bytes = held_bytes + #piece
         end
         if held_bytes >= FLUSH_BYTES then
-            local ok, print_err = ngx.print(pieces)
+            local ok, print_err = print_held()
             if ok then
                 ok, print_err = ngx.flush(true)
             end
@@ -89,13 +94,10 @@ function _M.send(status, fields, read)
     if err then
         return nil, err
     end
-    local ok
     if count > 0 then
-        ok, err = ngx.print(pieces)
-    else
-        ok, err = ngx.send_headers()
+        return print_held()
     end
-    return ok, err
+    return ngx.send_headers()
 end
 
 --- End a response that has begun and will not be whole so that the client sees it: without a last chunk.

@@ -13,14 +13,18 @@ function _M.fields()
         for _, value in ipairs(type(values) == "table" and values or { values }) do
             local key = name:lower()
             if key ~= "host" and key ~= "expect" then
-                fields[#fields + 1] = { name, value == true and "" or value, key = key }
+                -- nginx refuses line breaks in HTTP/1; what HTTP/2 lets through must not become a line of ours.
+                local text = value == true and "" or value:gsub("[%z\r\n]", " ")
+                fields[#fields + 1] = { name, text, key = key }
             end
         end
     end
     table.sort(fields, function(one, other)
         return one.key < other.key
     end)
-    table.insert(fields, 1, { "Host", ngx.var.http_host or ngx.var.host, key = "host" })
+    -- HTTP/1.0 may have none, and a server no name.
+    local host = ngx.var.http_host or ngx.var.host
+    table.insert(fields, 1, { "Host", host ~= "" and host or "localhost", key = "host" })
     return heads.end_to_end(fields)
 end
 
@@ -36,7 +40,9 @@ end
 --- The ICAP header fields that say whose request it is.
 function _M.sender()
     local var = ngx.var
-    local fields = { { "X-Client-IP", var.remote_addr:gsub("^unix:$", "127.0.0.1") } }
+    -- A client on a Unix socket has no address: it is this machine.
+    local address = var.remote_addr == "unix:" and "127.0.0.1" or var.remote_addr
+    local fields = { { "X-Client-IP", address } }
     if var.icap_user and var.icap_user ~= "" then
         fields[#fields + 1] = { "X-Client-Username", heads.one_line(var.icap_user) }
     end

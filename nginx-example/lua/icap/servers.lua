@@ -74,8 +74,8 @@ local function try(service, settings, deadline, message)
 end
 
 --- A kept connection that the server closed while we wrote: as if it had not been there.
-local function was_stale(connection, err)
-    return connection and connection.is_reused and not connection.has_heard and err ~= "timeout"
+local function was_stale(connection)
+    return connection and connection.is_reused and not connection.has_heard and not connection.has_timed_out
 end
 
 --- @param message as client.ask takes it, and `restart()`: make the body readable from its start once more, or false.
@@ -98,7 +98,7 @@ function _M.ask(settings, message)
             if connection and connection.source_err then
                 return nil, err, true
             end
-        until not was_stale(connection, err)
+        until not was_stale(connection)
     end
     return nil, err
 end
