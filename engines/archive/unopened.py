@@ -15,7 +15,6 @@ from icapd.scan.model import Budget, Finding, Sample, Severity
 
 _DOCUMENTS: Final[dict[str, str]] = {
     "application/onenote": "onenote",
-    "application/pdf": "pdf",
     "message/rfc822": "mail",
 }
 _CONTAINERS: Final[dict[str, str]] = {

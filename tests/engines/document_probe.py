@@ -1,4 +1,4 @@
-"""Runs a document engine over a body as a scanner does: with the walk, the identifier and the archive engine."""
+"""Runs the document engines over a body as a scanner does: with the walk, the identifier and the archive engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from engines.archive.unpacker import ArchiveUnpacker
 from engines.identify.identifier import ContentIdentifier
 from engines.office import OfficeOptions
 from engines.office.unpacker import OfficeUnpacker
+from engines.pdf import PdfOptions
+from engines.pdf.unpacker import PdfUnpacker
 from icapd.scan.engine_api import Engine
 from icapd.scan.merge import merge
 from icapd.scan.model import Budget, EngineReport, FindingKind, Outcome, Sample, ScanReport
@@ -31,12 +33,17 @@ class Seen:
 
 
 def scan(
-    data: bytes, *, options: OfficeOptions | None = None, seen: Engine | None = None, budget: Budget | None = None
+    data: bytes,
+    *,
+    options: OfficeOptions | None = None,
+    pdf: PdfOptions | None = None,
+    seen: Engine | None = None,
+    budget: Budget | None = None,
 ) -> ScanReport:
-    office = OfficeUnpacker(options or OfficeOptions())
-    engines = EngineSet(ContentIdentifier(None), (seen,) if seen else (), (ARCHIVE, office))
+    documents = (OfficeUnpacker(options or OfficeOptions()), PdfUnpacker(pdf or PdfOptions()))
+    engines = EngineSet(ContentIdentifier(None), (seen,) if seen else (), (ARCHIVE, *documents))
     budget = budget or ARCHIVE.budget(time.monotonic() + 20)
-    return merge(examine(Sample(data), engines, budget), frozenset({"office", "archive"}))
+    return merge(examine(Sample(data), engines, budget), frozenset({"office", "pdf", "archive"}))
 
 
 def members(data: bytes) -> dict[tuple[str, ...], bytes]:

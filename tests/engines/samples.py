@@ -90,6 +90,7 @@ DOCX = zip_of({"[Content_Types].xml": XML, "_rels/.rels": XML, "word/document.xm
 XLSX = zip_of({"[Content_Types].xml": XML, "xl/workbook.xml": XML})
 JAR = zip_of({"META-INF/MANIFEST.MF": b"Manifest-Version: 1.0\n", "A.class": b"\xca\xfe\xba\xbe\x00\x00\x00\x34"})
 ODT = zip_of({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": XML}, zipfile.ZIP_STORED)
+ONENOTE = b"\xe4\x52\x5c\x7b\x8c\xd8\xa7\x4d" + bytes(40)
 RTF = b"{\\rtf1\\ansi Soup}"
 ZIP = zip_of({"soup.txt": PLAIN})
 TAR = tar_of({"soup.txt": PLAIN})

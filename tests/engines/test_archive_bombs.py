@@ -21,7 +21,7 @@ from icapd.scan.merge import merge
 from icapd.scan.model import Sample, ScanReport, Verdict
 from icapd.scan.tree import EngineSet, examine
 from tests.engines.archive_probe import TEXT, unpacker
-from tests.engines.samples import PDF, zip_of
+from tests.engines.samples import ONENOTE, zip_of
 
 MiB = 1024 * 1024
 SECONDS = 2.0
@@ -159,9 +159,9 @@ def test_an_archive_that_nobody_opens_is_unscannable_and_a_document_is_recorded(
     report = scan(Sample(zip_of({"a.ace": b"**ACE**" + bytes(30)})))
     assert report.verdict is Verdict.UNSCANNABLE
     assert [(f.name, f.trail) for f in report.findings] == [("not-opened:ace", ("a.ace",))]
-    report = scan(Sample(zip_of({"a.pdf": PDF})))
+    report = scan(Sample(zip_of({"a.one": ONENOTE})))
     assert report.verdict is Verdict.CLEAN
-    assert [(f.name, f.trail) for f in report.findings] == [("not-opened:pdf", ("a.pdf",))]
+    assert [(f.name, f.trail) for f in report.findings] == [("not-opened:onenote", ("a.one",))]
 
 
 def test_the_time_is_checked_while_a_member_unpacks() -> None:

@@ -250,7 +250,7 @@ def test_gzip_by_its_marks() -> None:
 @pytest.mark.parametrize(
     ("data", "name", "severity"),
     [
-        (s.PDF, "pdf", Severity.INFO),
+        (s.ONENOTE, "onenote", Severity.INFO),
         (b"**ACE**" + bytes(30), "ace", Severity.MEDIUM),
         (b"MSWIM\x00\x00\x00" + bytes(200), "wim", Severity.MEDIUM),
     ],

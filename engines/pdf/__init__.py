@@ -1,0 +1,33 @@
+"""The engine for PDF files: what they do when they are opened, and what is inside their streams.
+
+It is an unpacker. `values` reads values, `document` finds objects by looking for them, `filters` and `crypt` decode
+streams, `judge` walks over what tells something, `table` holds the signs and their weights. Nothing is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+from engines.pdf.limits import PdfOptions as PdfOptions
+from engines.pdf.unpacker import PdfUnpacker
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+
+_TABLE_VERSION = "1"
+
+
+def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
+    return {}
+
+
+def _build(options: EngineOptions, material: Material) -> PdfUnpacker:
+    assert isinstance(options, PdfOptions)
+    return PdfUnpacker(options)
+
+
+def _version() -> str:
+    return f"{_TABLE_VERSION} cryptography {distribution_version('cryptography')}"
+
+
+SPEC = EngineSpec(name="pdf", options=PdfOptions, gather=_gather, build=_build, version=_version)
