@@ -89,6 +89,10 @@ class IcapProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open_connections.discard(self)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """The client is gone, or will send no more of what it began."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             self._gateway.counters.add("icapd_abandoned_total")
@@ -134,6 +138,7 @@ class IcapProtocol(Protocol):
     def _dispatch(self, event: Event | Wait) -> None:
         transaction = self._transaction
         if type(event) is PeerClosed:
+            self._abandon()
             self.transport.loseConnection()
         elif transaction is None:
             return

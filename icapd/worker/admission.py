@@ -1,8 +1,9 @@
 """How much may wait for a scanner: as much as is served in time, measured and not guessed.
 
 A queue that is longer than what the scanners do within `scanners.queue_wait_s` only makes everybody wait: who is
-refused at once can be answered at once. The limit follows the waits that are measured, up slowly and down by a third
-(additive increase, multiplicative decrease, as congestion windows do).
+refused at once can be answered at once. By Little's law the cost that may wait is that time divided by the time which
+one unit of cost takes; that is measured from one begin to the next while others wait, and follows what the machine
+can do now.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ from typing import Final
 
 from icapd.worker.jobs import FairQueue, Job
 
-_DECREASE: Final = 2 / 3
-_INCREASE: Final = 1 / 16
-"""Of the ceiling, for each target time that goes by with short waits."""
-_FLOOR: Final = 1.0
+_WEIGHT: Final = 1 / 16
+"""Of one more measurement in their mean."""
 
 
 class Line:
     """The bodies of one class that wait for a scanner, and the limit of their cost.
 
-    State: `queue`; `limit` between 1 and the ceiling; `_changed_at`, when it was last moved.
+    State: `queue`; `limit` between floor and ceiling; `_unit_s`, the mean time that one unit of cost takes, 0 while
+    nobody has had to wait; `_taken`, when the last job began and what it cost, where others waited behind it.
     """
 
-    def __init__(self, name: str, ceiling: int, target_s: float) -> None:
+    def __init__(self, name: str, floor: int, ceiling: int, target_s: float) -> None:
         self.name = name
         self.queue = FairQueue()
         self.limit = float(ceiling)
+        self._floor = float(min(floor, ceiling))
         self._ceiling = float(ceiling)
         self._target_s = target_s
-        self._changed_at = 0.0
+        self._unit_s = 0.0
+        self._taken: tuple[float, int] | None = None
 
     def admit(self, newcomer: Job, *, is_full: bool) -> Job | None:
         """Lets a job wait if there is room: in an empty line for any, or a large one could never pass. Where there is
@@ -51,16 +53,15 @@ class Line:
     def take(self, now: float) -> Job | None:
         """The next job, which begins now."""
         job = self.queue.pop()
-        if job is not None and not job.lost:
-            self._note_wait(now - job.submitted_at, now)
+        if job is None:
+            return None
+        if self._taken is not None:
+            taken_at, cost = self._taken
+            self._measure((now - taken_at) / cost)
+        self._taken = (now, job.cost) if self.queue else None
         return job
 
-    def _note_wait(self, waited_s: float, now: float) -> None:
-        """Moves the limit, at most one step each target time."""
-        if waited_s <= self._target_s:
-            if self.limit < self._ceiling and now - self._changed_at >= self._target_s:
-                self.limit = min(self._ceiling, self.limit + self._ceiling * _INCREASE)
-                self._changed_at = now
-        elif now - self._changed_at >= waited_s:  # what began to wait before the last step says nothing of it
-            self.limit = max(_FLOOR, min(self.limit, self.queue.cost) * _DECREASE)
-            self._changed_at = now
+    def _measure(self, unit_s: float) -> None:
+        self._unit_s += (unit_s - self._unit_s) * (_WEIGHT if self._unit_s else 1.0)
+        if self._unit_s:
+            self.limit = min(self._ceiling, max(self._floor, self._target_s / self._unit_s))

@@ -102,8 +102,8 @@ class ScannerPool:
         self._scanners: dict[int, _Scanner] = {}
         self._leaving: dict[int, _Scanner] = {}
         self._idle: list[_Scanner] = []
-        self._small = Line("small", settings.queue_tasks, settings.queue_wait_s)
-        self._large = Line("large", settings.queue_tasks, settings.queue_wait_s)
+        self._small = Line("small", 2 * count, settings.queue_tasks, settings.queue_wait_s)
+        self._large = Line("large", 2 * count, settings.queue_tasks, settings.queue_wait_s)
         self._again: list[tuple[float, Job]] = []
         self._running_large = 0
         self._next_number = 0

@@ -127,9 +127,9 @@ class Inside:
         )
         self.factory = IcapFactory(self.gateway, ["127.0.0.0/8"], 100)
 
-    def connect(self, data: bytes = b"") -> Wire:
+    def connect(self, data: bytes = b"", wire: Wire | None = None) -> Wire:
         """A client that has sent this."""
-        wire = Wire()
+        wire = wire or Wire()
         wire.protocol = self.factory.buildProtocol(cast(Any, IPv4Address("TCP", "127.0.0.1", 1)))
         assert wire.protocol is not None
         wire.protocol.transport = wire

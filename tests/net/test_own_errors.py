@@ -6,7 +6,7 @@ import pytest
 
 from icapd.net.record import Claims
 from icapd.policy.decide import Policy
-from tests.net.inside import Inside
+from tests.net.inside import Inside, Wire
 from tests.net.messages import reqmod, respmod
 from tests.support.icap_client import Request, chunk
 
@@ -93,3 +93,25 @@ def test_an_access_line_that_cannot_be_made_holds_nothing_back(monkeypatch: pyte
     assert (inside.spool.bodies, inside.spool.memory_bytes) == (0, 0)
     assert inside.clock.getDelayedCalls() == []
     assert inside.internal_errors == (2 if end == "answered" else 1)
+
+
+class Unread(Wire):
+    """A client that reads nothing: closing waits for what is written."""
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+
+
+def test_who_shuts_its_side_in_mid_body_is_given_up_at_once() -> None:
+    """Also while the connection cannot be closed yet: nothing drips behind its end, which would be an error."""
+    inside = Inside()
+    wire = inside.connect(respmod(b"x" * 70_000).head("x") + chunk(b"x" * 65_000), Unread())
+    assert wire.protocol is not None
+    inside.clock.advance(1)
+    assert inside.counters.values()["icapd_drips_total"]
+    dripped = len(wire.sent)
+    wire.protocol.readConnectionLost()
+    assert wire.disconnecting
+    assert (inside.spool.bodies, inside.counters.values()["icapd_abandoned_total"]) == (0, [((), 1)])
+    inside.clock.advance(60)
+    assert (len(wire.sent), inside.internal_errors) == (dripped, 0)

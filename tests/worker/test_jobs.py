@@ -155,20 +155,6 @@ def test_nothing_is_lost_and_the_books_are_right(steps: list[tuple[str, int, boo
         assert (len(queue), queue.cost, set(queue)) == (len(inside), sum(j.cost for j in inside), set(inside))
 
 
-class Served:
-    """A line whose jobs each wait the same time before they begin. State: `now`."""
-
-    def __init__(self, ceiling: int = 100, target_s: float = 1.0) -> None:
-        self.line = Line("small", ceiling, target_s)
-        self.now = 1000.0
-
-    def serve(self, waited_s: float, count: int = 1, apart_s: float = 0.1) -> None:
-        for _ in range(count):
-            self.now += apart_s
-            assert self.line.admit(job(submitted_at=self.now - waited_s), is_full=False) is None
-            assert self.line.take(self.now) is not None
-
-
 def fill(line: Line) -> int:
     count = 0
     while line.admit(job(), is_full=False) is None:
@@ -176,52 +162,56 @@ def fill(line: Line) -> int:
     return count
 
 
+def serve(line: Line, count: int, apart_s: float, now: float = 1000.0) -> None:
+    """Begins so many jobs of a full line, each so long after the last."""
+    for number in range(count):
+        fill(line)
+        assert line.take(now + number * apart_s) is not None
+
+
 def test_a_line_takes_its_ceiling_and_not_one_more() -> None:
-    assert fill(Line("small", 100, 1.0)) == 100
+    assert fill(Line("small", 4, 100, 1.0)) == 100
 
 
 def test_an_empty_line_takes_the_largest_body() -> None:
-    line = Line("large", 1, 1.0)
+    line = Line("large", 1, 1, 1.0)
     assert line.admit(job(size_bytes=1 << 40), is_full=False) is None
     refused = job(size_bytes=1)
     assert line.admit(refused, is_full=False) is refused
 
 
-def test_waits_within_the_target_leave_the_limit_alone() -> None:
-    served = Served()
-    served.serve(1.0, count=50)
-    assert served.line.limit == 100
+def test_as_much_may_wait_as_is_begun_in_time() -> None:
+    line = Line("small", 4, 1000, 2.0)
+    serve(line, 100, 0.1)
+    assert line.limit == pytest.approx(20)
+    serve(line, 200, 0.01)
+    assert line.limit == pytest.approx(200, rel=0.01)
+    serve(line, 200, 0.0001)
+    assert line.limit == 1000
+    serve(line, 200, 10.0)
+    assert line.limit == 4
 
 
-def test_longer_waits_cut_the_limit_below_what_waits() -> None:
-    served = Served()
-    fill(served.line)
-    assert served.line.take(served.now) is not None
-    assert served.line.limit == 99 * 2 / 3
-    assert served.line.take(served.now + 1) is not None
-    assert served.line.limit == 99 * 2 / 3
+def test_time_is_measured_by_cost() -> None:
+    line = Line("large", 4, 1000, 2.0)
+    for number in range(100):
+        line.admit(job(size_bytes=9 * MiB), is_full=False)
+        line.admit(job(size_bytes=9 * MiB), is_full=False)
+        line.take(number * 1.0)
+    assert line.limit == pytest.approx(20)
 
 
-def test_there_is_one_cut_for_one_wait() -> None:
-    served = Served()
-    served.serve(1.5)
-    assert served.line.limit == 1
-    served.line.limit = 50
-    served.serve(1.5, count=5)
-    assert served.line.limit == 50
-
-
-def test_short_waits_raise_the_limit_again_to_its_ceiling() -> None:
-    served = Served()
-    served.line.limit = 1
-    served.serve(0.5, count=11)
-    assert served.line.limit == pytest.approx(1 + 2 * 100 / 16)
-    served.serve(0.5, count=400)
-    assert served.line.limit == 100
+def test_without_others_that_wait_nothing_is_measured() -> None:
+    line = Line("small", 4, 1000, 1.0)
+    for number in range(10):
+        line.admit(job(), is_full=False)
+        line.take(number * 60.0)
+    assert line.limit == 1000
+    assert line.take(1e6) is None
 
 
 def test_a_full_line_refuses_who_has_most() -> None:
-    line = Line("small", 100, 1.0)
+    line = Line("small", 4, 100, 1.0)
     mine, newcomer, own = job("a"), job("b"), job("a")
     for each in (job("a"), mine):
         line.admit(each, is_full=False)

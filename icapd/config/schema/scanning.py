@@ -35,7 +35,7 @@ class Scanners(Table):
         1024, ge=1, description="tasks of one front that may wait; past it the outcome is overload"
     )
     queue_wait_s: float = Field(
-        2.0, gt=0, le=60, description="a queue in which bodies wait longer takes fewer, until they do not"
+        8.0, gt=0, le=60, description="no more wait than are begun within this time, as measured; others are overload"
     )
     inline_bytes: int = Field(
         64 * KiB, ge=0, le=128 * KiB, description="bodies up to this size travel inside the task message"
