@@ -27,9 +27,8 @@ def unsupported(what: str, trail: Trail) -> Finding:
     return Finding(FindingKind.UNSUPPORTED, f"unsupported:{what}", ENGINE, Severity.MEDIUM, trail)
 
 
-def not_opened(what: str, trail: Trail, severity: Severity) -> Finding:
-    """Something nobody looks into; of severity INFO it is recorded alone."""
-    return Finding(FindingKind.UNSUPPORTED, f"not-opened:{what}", ENGINE, severity, trail)
+def not_opened(what: str, trail: Trail) -> Finding:
+    return Finding(FindingKind.UNSUPPORTED, f"not-opened:{what}", ENGINE, Severity.MEDIUM, trail)
 
 
 def of_fault(fault: Broken, what: str, trail: Trail) -> Finding:

@@ -1,8 +1,4 @@
-"""What is recognised but not looked into, so that nobody takes it for inspected.
-
-An archive that cannot be opened was not judged at all: files are what it is for. Of a document the rules have seen
-all but what it embeds: that is recorded.
-"""
+"""Archives that are recognised but not looked into. They were not judged at all: files are what they are for."""
 
 from __future__ import annotations
 
@@ -11,12 +7,8 @@ from typing import Final
 
 from engines.archive import findings
 from engines.archive.limits import ArchiveOptions
-from icapd.scan.model import Budget, Finding, Sample, Severity
+from icapd.scan.model import Budget, Finding, Sample
 
-_DOCUMENTS: Final[dict[str, str]] = {
-    "application/onenote": "onenote",
-    "message/rfc822": "mail",
-}
 _CONTAINERS: Final[dict[str, str]] = {
     "application/x-installshield": "installshield",
     "application/x-ace-compressed": "ace",
@@ -27,19 +19,13 @@ _CONTAINERS: Final[dict[str, str]] = {
     "application/x-vhdx": "vhdx",
     "application/vnd.squashfs": "squashfs",
     "application/x-udf-image": "udf",
-    "application/vnd.ms-tnef": "tnef",
     "application/vnd.ms-outlook-pst": "pst",
 }
 
 
 def matches(sample: Sample) -> bool:
-    media_type = sample.identity.media_type
-    return media_type in _CONTAINERS or media_type in _DOCUMENTS
+    return sample.identity.media_type in _CONTAINERS
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    media_type = sample.identity.media_type
-    if media_type in _CONTAINERS:
-        yield findings.not_opened(_CONTAINERS[media_type], sample.trail, Severity.MEDIUM)
-    else:
-        yield findings.not_opened(_DOCUMENTS[media_type], sample.trail, Severity.INFO)
+    yield findings.not_opened(_CONTAINERS[sample.identity.media_type], sample.trail)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from engines.identify import text
 from engines.identify.containers import REFINE, iso_media_identity
-from engines.identify.signatures import EMPTY, ISO9660, LZH, PDF, TAR, UDF, lookup
+from engines.identify.signatures import EMPTY, FORM, ISO9660, LZH, PDF, TAR, UDF, lookup
 from icapd.scan.model import UNKNOWN_IDENTITY, Identity, Sample
 
 HEAD_BYTES: Final = 512
@@ -20,6 +20,7 @@ PDF_HEADER_WITHIN_BYTES: Final = 1024
 """Readers open a PDF whose header stands anywhere in the first 1024 bytes (PDF 1.7, Appendix H, note 13)."""
 _ISO_OFFSET: Final = 0x8001
 _VOLUMES: Final = {b"CD001": ISO9660, b"BEA01": UDF}
+_FORM: Final = re.compile(rb"--[^\r\n]{1,200}\r?\ncontent-disposition[ \t]*:[ \t]*form-data", re.IGNORECASE)
 _LZH_METHOD: Final = re.compile(rb"-l(?:h[0-9d]|z[s45])-")
 
 _FAMILIES: Final[dict[str, str]] = {
@@ -59,6 +60,8 @@ class ContentIdentifier:
             return refine(sample.head(LIBMAGIC_BYTES)) if refine else found
         if head.startswith(b"ftyp", 4):
             return iso_media_identity(head)
+        if head.startswith(b"--") and _FORM.match(head):
+            return FORM
         found = text.text_identity(head)
         if found is None or found is text.PLAIN:
             return self._rare(sample, head, found)

@@ -1,0 +1,28 @@
+"""The engine that finds what is embedded in mail, forms, text, OneNote files and shortcuts. It judges nothing itself.
+
+`unpacker` decides who looks: `mail` splits MIME messages and multipart bodies (`headers` reads their headers, `coded`
+undoes their encodings), `tnef` opens what Outlook makes of attachments, `text` finds base64 and data: URLs in markup,
+scripts and JSON, `onenote` attached files, `shortcut` the command of a Windows shortcut. All of it is found by its
+place in memory; nothing is built that grows faster than the bytes that were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engines.embedded.limits import EmbeddedOptions as EmbeddedOptions
+from engines.embedded.unpacker import EmbeddedUnpacker
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+
+
+def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
+    return {}
+
+
+def _build(options: EngineOptions, material: Material) -> EmbeddedUnpacker:
+    assert isinstance(options, EmbeddedOptions)
+    return EmbeddedUnpacker(options)
+
+
+SPEC = EngineSpec(name="embedded", options=EmbeddedOptions, gather=_gather, build=_build, version=lambda: "1")
