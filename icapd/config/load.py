@@ -17,7 +17,7 @@ from icapd.config.address import Endpoint, parse_admin
 from icapd.config.checks import check
 from icapd.config.keys import did_you_mean, key_path, plain_keys
 from icapd.config.layers import Override, apply, from_command_line, from_environment
-from icapd.config.pages import read_pages
+from icapd.config.pages import read_languages, read_pages
 from icapd.config.policies import compile_policies
 from icapd.config.problems import problems_of
 from icapd.config.schema import Server, Service, Settings
@@ -26,6 +26,7 @@ from icapd.errors import ConfigurationError, Problem
 from icapd.policy.decide import Policy
 from icapd.policy.facts import Decision
 from icapd.policy.page import BlockPage
+from icapd.policy.texts import Languages
 from icapd.scan.engine_api import EngineOptions, EngineSpec
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Loaded:
     base: Path
     policies: Mapping[str, Policy]
     pages: Mapping[str | None, BlockPage]
+    languages: Languages
 
     def resolve(self, text: str) -> Path:
         """The file that a configured path means."""
@@ -81,11 +83,16 @@ def load(
     policies = (
         None if wrong & {"server", "service", "policy"} else _tried(problems, lambda: compile_policies(settings))
     )
-    pages = None if wrong & {"pages", "policy"} else _tried(problems, lambda: read_pages(settings, base))
-    if problems or policies is None or pages is None:
+    languages = None if "pages" in wrong else _tried(problems, lambda: read_languages(settings, base))
+    pages = (
+        None
+        if languages is None or "policy" in wrong
+        else _tried(problems, lambda: read_pages(settings, base, languages))
+    )
+    if problems or policies is None or pages is None or languages is None:
         problems += _engine_problems(engines, specs, base, problems)
         raise ConfigurationError(list(_with_sources(problems, layers)))
-    return Loaded(settings, base, policies, pages)
+    return Loaded(settings, base, policies, pages, languages)
 
 
 def read_admin(

@@ -15,6 +15,7 @@ from icapd.icap.events import Stream
 from icapd.net.edits import edited
 from icapd.policy.facts import Action, Decision, HeaderEdits
 from icapd.policy.outcomes import result_of
+from icapd.policy.page import Drawn
 from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
@@ -100,19 +101,22 @@ def _block_lines(report: ScanReport, finding: Finding, name: str, reads_folds: b
 
 
 def block_reply(
-    istag: bytes, fields: bytes, page: bytes, *, has_http_body: bool = True, close: bool = False
+    istag: bytes, fields: bytes, page: Drawn, *, has_http_body: bool = True, close: bool = False
 ) -> Reply:
     """ICAP 200 with an HTTP 403 page; `has_http_body` is False in answer to a HEAD request."""
+    language = b"Content-Language: %b\r\n" % page.language.encode("ascii") if page.language else b""
     head = (
         b"HTTP/1.1 403 Forbidden\r\n"
-        b"Content-Type: text/html; charset=utf-8\r\n"
+        b"Content-Type: %b\r\n"
         b"Content-Length: %d\r\n"
+        b"%b"
+        b"Vary: Accept, Accept-Language\r\n"
         b"Cache-Control: no-store\r\n"
-        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; form-action 'none'\r\n"
         b"X-Content-Type-Options: nosniff\r\n"
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
-    ) % (len(page), PRODUCT.encode("ascii"))
-    return Reply(200, istag, fields, head, body=page if has_http_body else None, close=close)
+    ) % (page.media_type.encode("ascii"), len(page.body), language, PRODUCT.encode("ascii"))
+    return Reply(200, istag, fields, head, body=page.body if has_http_body else None, close=close)
 
 
 def redirect_reply(istag: bytes, fields: bytes, status: int, location: bytes, *, close: bool = False) -> Reply:

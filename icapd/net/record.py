@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icapd.icap import RequestHead
+from icapd.icap.head import HeaderLines
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
 from icapd.net.accounts import read_groups, read_user
 from icapd.net.link import LOCAL
@@ -53,6 +54,12 @@ class Claims:
         if self._http is None:
             self._http = read_request(self._head.http_request)
         return self._http
+
+    @property
+    def wishes(self) -> tuple[bytes, bytes]:
+        """The request's Accept and Accept-Language."""
+        lines = HeaderLines(self._head.http_request)
+        return lines.joined(b"accept") or b"", lines.joined(b"accept-language") or b""
 
     @property
     def client(self) -> str:

@@ -30,10 +30,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Block pages by template name; None is the configured one."""
+    """Block pages by template name; None is the configured one. `help_url` has the field {transaction}."""
 
     by_name: Mapping[str | None, BlockPage]
     contact: str
+    help_url: str = ""
 
     def refuse(self, refusal: Refusal) -> Reply:
         """The whole answer."""
@@ -43,21 +44,23 @@ class Pages:
     def _block(self, refusal: Refusal) -> Reply:
         decision, report, http = refusal.decision, refusal.report, refusal.claims.http
         page = self.by_name.get(decision.page) or self.by_name[None]
-        html = page.render(
+        drawn = page.draw(
             PageFacts(
                 verdict=report.verdict,
                 rule=decision.rule,
-                reason=decision.reason,
+                reason="" if decision.is_shipped else decision.reason,
                 findings=tuple(finding.name for finding in report.findings),
                 url=http.url,
                 host=http.host,
                 transaction=refusal.transaction,
                 outcome=result_of(report, decision),
                 contact=self.contact,
-            )
+                help_url=self.help_url,
+            ),
+            *refusal.claims.wishes,
         )
         has_body = http.method != "HEAD"
-        return block_reply(refusal.istag, refusal.fields, html, has_http_body=has_body, close=refusal.close)
+        return block_reply(refusal.istag, refusal.fields, drawn, has_http_body=has_body, close=refusal.close)
 
 
 def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:

@@ -122,9 +122,9 @@ def compile_policy(name: str, own: Sequence[Rule], shipped: Sequence[Rule] = ())
     """
     rules: list[CompiledRule] = []
     problems: list[Problem] = []
-    for where, rule in _located(name, own, shipped):
+    for where, rule, is_shipped in _located(name, own, shipped):
         try:
-            rules.append(compile_rule(rule, where))
+            rules.append(compile_rule(rule, where, is_shipped=is_shipped))
         except ConfigurationError as error:
             problems += error.problems
     problems += _double_names(name, own, shipped)
@@ -135,11 +135,11 @@ def compile_policy(name: str, own: Sequence[Rule], shipped: Sequence[Rule] = ())
     return Policy(name, rules, _digest([*own, *shipped]))
 
 
-def _located(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[tuple[str, Rule]]:
+def _located(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[tuple[str, Rule, bool]]:
     for index, rule in enumerate(own):
-        yield f"policy[{index}]", rule
+        yield f"policy[{index}]", rule, False
     for index, rule in enumerate(shipped):
-        yield f"{name}.toml: policy[{index}]", rule
+        yield f"{name}.toml: policy[{index}]", rule, True
 
 
 def _double_names(name: str, own: Sequence[Rule], shipped: Sequence[Rule]) -> Iterable[Problem]:

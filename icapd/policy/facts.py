@@ -35,7 +35,10 @@ class HeaderEdits(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The answer of one rule. `page` is the template the rule names, None for the configured one."""
+    """The answer of one rule. `page` is the template the rule names, None for the configured one.
+
+    `is_shipped` says that pages give its reason in the reader's language.
+    """
 
     action: Action
     rule: str
@@ -43,6 +46,7 @@ class Decision(msgspec.Struct, frozen=True):
     page: str | None = None
     redirect: Redirect | None = None
     edits: HeaderEdits | None = None
+    is_shipped: bool = False
 
     @property
     def refuses(self) -> bool:

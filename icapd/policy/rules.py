@@ -193,7 +193,7 @@ class CompiledRule:
         return verdict is not Verdict.CLEAN and (self.verdicts is None or verdict in self.verdicts)
 
 
-def compile_rule(rule: Rule, where: str) -> CompiledRule:
+def compile_rule(rule: Rule, where: str, *, is_shipped: bool = False) -> CompiledRule:
     """Makes a rule askable. One that redirects holds for requests alone.
 
     Raises: ConfigurationError with everything that cannot be meant so; `where` is the rule's key path.
@@ -205,7 +205,7 @@ def compile_rule(rule: Rule, where: str) -> CompiledRule:
     action = Action(rule.action)
     if action is Action.REDIRECT:
         when = when.model_copy(update={"method": "REQMOD"})
-    decision = Decision(action, rule.name, rule.reason, rule.page, redirect_of(rule), edits_of(rule))
+    decision = Decision(action, rule.name, rule.reason, rule.page, redirect_of(rule), edits_of(rule), is_shipped)
     return CompiledRule(
         where=where,
         source=rule.model_copy(update={"when": when}),

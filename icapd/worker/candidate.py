@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec import structs
+
 from icapd import __version__
 from icapd.config.load import Loaded, load
 from icapd.config.schema import Settings
@@ -77,7 +79,7 @@ def _noted(watched: list[str], path: Path) -> Path:
 def _with_secret_of(in_force: Plan, plan: Plan, loaded: Loaded) -> Plan:
     """A secret that is not from a file is drawn at the start, and stays: records signed with it are still good."""
     if loaded.settings.cache.secret_file is None and in_force.read_settings().cache.secret_file is None:
-        return Plan(plan.settings, plan.ruleset, plan.istag, plan.required, plan.pages, in_force.secret)
+        return structs.replace(plan, secret=in_force.secret)
     return plan
 
 

@@ -83,8 +83,12 @@ class Generation:
             settings, compile_policies(settings), plan.ruleset, plan.required, plan.istag.encode("ascii")
         )
         pages = Pages(
-            {name or None: BlockPage(source, name or "pages.block") for name, source in plan.pages.items()},
+            {
+                name or None: BlockPage(source, name or "pages.block", plan.languages, settings.pages.language)
+                for name, source in plan.pages.items()
+            },
             settings.pages.contact,
+            settings.pages.help_url,
         )
         pipeline = Pipeline(cache, around.flights, scanning.pool, around.counters, times.scan_s, times.scan_grace_s)
         self.gateway = Gateway(

@@ -15,8 +15,8 @@ from icapd.worker.frames import Trial
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """`settings` is JSON; `pages` are template sources, "" the configured one; `required` names engines that must
-    have judged a body for it to be CLEAN."""
+    """`settings` is JSON; `pages` are template sources, "" the configured one, and `languages` their words;
+    `required` names engines that must have judged a body for it to be CLEAN."""
 
     settings: bytes
     ruleset: str
@@ -24,6 +24,7 @@ class Plan(msgspec.Struct, frozen=True):
     required: dict[str, bool]
     pages: dict[str, str]
     secret: bytes
+    languages: dict[str, dict[str, str]] = {}
 
     def read_settings(self) -> Settings:
         return Settings.model_validate_json(self.settings)

@@ -30,6 +30,7 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
         istag=istag(snapshot.ruleset, _judgement(loaded)),
         required={name: options.required for name, options in settings.engines.items() if options.enabled},
         pages={name or "": page.source for name, page in loaded.pages.items()},
+        languages={tag: dict(texts) for tag, texts in loaded.languages.items()},
         secret=load_secret(settings.cache, loaded.resolve),
     )
 

@@ -24,6 +24,7 @@ ALLOWED = {
     "hashlib",
     "ipaddress",
     "jinja2",
+    "jinja2.meta",
     "msgspec",
     "re",
     "typing",

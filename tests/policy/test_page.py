@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from icapd.config.pages import read_languages
+from icapd.config.schema import Settings
 from icapd.config.shipped import shipped_conf
 from icapd.errors import ConfigurationError
 from icapd.policy.page import FINDINGS_SHOWN, NAME_CHARACTERS, URL_CHARACTERS, BlockPage, PageFacts
@@ -16,11 +19,12 @@ from icapd.scan.model import Verdict
 
 SCRIPT = "<script>alert(1)</script>"
 SOURCE = (shipped_conf() / "pages" / "block.html").read_text(encoding="utf-8")
+LANGUAGES = read_languages(Settings(), Path.cwd())
 
 
 @pytest.fixture(scope="module")
 def page() -> BlockPage:
-    return BlockPage(SOURCE, "pages/block.html")
+    return BlockPage(SOURCE, "pages/block.html", LANGUAGES)
 
 
 class Tags(HTMLParser):

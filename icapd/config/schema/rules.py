@@ -122,3 +122,14 @@ class Pages(Table):
         None, examples=["conf/pages/block.html"], description="a Jinja2 template file; unset = the shipped page"
     )
     contact: str = Field("", max_length=200, description="shown on the block page: whom to ask")
+    help_url: str = Field(
+        "",
+        max_length=500,
+        pattern=r"^(|(mailto:[^\s\"<>@]+@|https?://)[!-~]+)$",
+        examples=["mailto:help@example.org?subject=Blocked:%20{transaction}"],
+        description="a link on the block page, mailto: or http(s); {transaction} is filled in",
+    )
+    languages: str = Field(
+        "conf/pages/languages", description="a folder with the words of block pages, one file a language, as de.toml"
+    )
+    language: str = Field("en", description="of a reader who asks for none of them")
