@@ -5,6 +5,7 @@ A `Ruleset` belongs to one process at a time. Neither knows what a match means.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,7 +80,9 @@ class YaraXRuleset:
     def _scan(self, sample: Sample) -> yara_x.ScanResults:
         """YARA-X takes bytes or a path: a mapped body is copied, unless its file can be mapped once more."""
         if sample.descriptor is not None and sample.size_bytes > COPIED_BYTES_MAX:
-            return self._scanner.scan_file(f"/proc/self/fd/{sample.descriptor}")
+            # A scanner may not open every file again: one of another user's, or any at all on an old kernel.
+            with contextlib.suppress(yara_x.ScanError):
+                return self._scanner.scan_file(f"/proc/self/fd/{sample.descriptor}")
         return self._scanner.scan(sample.data if isinstance(sample.data, bytes) else bytes(sample.data))
 
 

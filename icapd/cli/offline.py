@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError
@@ -31,6 +31,7 @@ from icapd.scan.spool import Body, Spool
 from icapd.worker.memfd import make_memfd
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.pool import ScannerPool
+from icapd.worker.sandbox import Confinement
 
 SERVICE = "/scan"
 _READY_CHECK_S = 0.01
@@ -74,7 +75,13 @@ class OfflineScan:
     """
 
     def __init__(
-        self, loaded: Loaded, snapshot: RulesetSnapshot, jobs: int, files: Iterator[str], sink: Sink
+        self,
+        loaded: Loaded,
+        snapshot: RulesetSnapshot,
+        jobs: int,
+        files: Iterator[str],
+        readable: Sequence[str],
+        sink: Sink,
     ) -> None:
         settings = loaded.settings
         # Every file has a scanner for itself, so that no class of them ever waits for another.
@@ -97,7 +104,7 @@ class OfflineScan:
         nursery = NurseryProcess(
             self._reactor,
             make_memfd("icapd-rules", encode_snapshot(snapshot)),
-            scanners.memory_bytes,
+            Confinement.of(scanners, SpoolTable().directory, *readable),
             log,
             self._on_build_failed,
         )

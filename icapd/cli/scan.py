@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         files = walk(options.paths, report.skipped, report.unread)
         sink = Sink(report.scanned, report.unread, report.refresh)
         try:
-            OfflineScan(loaded, snapshot, options.jobs, files, sink).run()
+            OfflineScan(loaded, snapshot, options.jobs, files, options.paths, sink).run()
         except NoScanners as error:
             print(f"icapd scan: {error}", file=sys.stderr)
             return Exit.FAILED

@@ -42,6 +42,7 @@ class EventName(enum.Enum):
     SCANNER_LOST = ("scanner-lost", "warning")
     SCANNER_NOT_STARTED = ("scanner-not-started", "error")
     SCANNER_KILLED = ("scanner-killed", "warning")
+    SANDBOX_INCOMPLETE = ("sandbox-incomplete", "warning")
     BUILD_FAILED = ("build-failed", "error")
     CACHE_DISK_STATE = ("cache-disk-state", "warning")
     MEMCACHED_STATE = ("memcached-state", "warning")

@@ -62,6 +62,7 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_scans_refused_total": Definition("counter", "Bodies that could not wait for a scanner.", ("size",)),
     "icapd_scan_retries_total": Definition("counter", "Scans begun again because their scanner died."),
     "icapd_scanner_deaths_total": Definition("counter", "Scanners that crashed or were killed.", ("cause",)),
+    "icapd_sandbox": Definition("gauge", "1 when this step of the scanners' sandbox is in force in all.", ("step",)),
     "icapd_spool_bytes": Definition("gauge", "Bodies held.", ("place",)),
     "icapd_fronts": Definition("gauge", "Front processes that run."),
     "icapd_front_deaths_total": Definition("counter", "Fronts that ended unasked."),

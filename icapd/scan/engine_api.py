@@ -6,7 +6,8 @@ An engine package registers an `EngineSpec` under the entry-point group `icapd.e
    read there, so that all processes judge by the same snapshot, also one that is respawned after a file changed;
 2. the ruleset id is a digest over version, options and material;
 3. each scanner nursery calls `build(options, material)` once and forks scanners from it;
-4. a scanner calls `scan` on the body and on every member that an unpacker yields.
+4. a scanner calls `scan` on the body and on every member that an unpacker yields, in a sandbox: no file but the
+   body's descriptor can be opened, no module imported that `build` has not, no socket or process started.
 """
 
 from __future__ import annotations

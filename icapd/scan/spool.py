@@ -226,14 +226,17 @@ def _memfd() -> int:
 
 
 def _unlinked_file(directory: str) -> int:
-    """A file that has no name, so that nothing is left behind however we end. Raises: OSError."""
+    """A file that has no name, so that nothing is left behind however we end. Raises: OSError.
+
+    Every user may read it, and none can find it: scanners of another user open it again.
+    """
     try:
-        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except IsADirectoryError:
-        pass
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno not in (95, 22):  # EOPNOTSUPP, EINVAL: a file system without O_TMPFILE
+        # EOPNOTSUPP, EINVAL, or a folder to older kernels: no O_TMPFILE here
+        if error.errno not in (95, 22) and not isinstance(error, IsADirectoryError):
             raise
-    descriptor, path = tempfile.mkstemp(prefix=".icapd-", dir=directory)
-    os.unlink(path)
+        descriptor, path = tempfile.mkstemp(prefix=".icapd-", dir=directory)
+        os.unlink(path)
+    os.fchmod(descriptor, 0o644)
     return descriptor

@@ -18,7 +18,7 @@ from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Values, add_up, without_gauges
 from icapd.reactor import Reactor
 from icapd.worker.channel import PacketChannel
-from icapd.worker.frames import Beat, Commit, FromFront, Prepare, ToFront, decode_from_front, encode
+from icapd.worker.frames import Beat, Commit, FromFront, Prepare, SandboxStep, ToFront, decode_from_front, encode
 from icapd.worker.packets import packet_pair
 from icapd.worker.plan import Edition, Place, encode_place
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
@@ -44,6 +44,7 @@ class FrontProcess:
         self.child: Child | None = None
         self.channel: PacketChannel | None = None
         self.is_ready = False
+        self.sandbox: tuple[SandboxStep, ...] = ()
         self.has_answered = False
         self.beats_missed = 0
         self.started_at = 0.0

@@ -6,7 +6,8 @@ behind a scan task in the same packet, or as a file descriptor beside it.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ PACKET_BYTES_MAX = 208 * 1024
 _HEADER_BYTES = 4
 _PROBLEMS_MAX = 100
 _PROBLEM_CHARACTERS_MAX = 500
+
+Message = TypeVar("Message")
 
 
 class ScanTask(msgspec.Struct, frozen=True, gc=False):
@@ -52,10 +55,19 @@ class Spawn(msgspec.Struct, frozen=True, tag=True):
     slot: int
 
 
+class SandboxStep(msgspec.Struct, frozen=True):
+    """One step into the scanners' sandbox: whether the kernel put it in force, and to what extent or why not."""
+
+    name: str
+    in_force: bool
+    detail: str = ""
+
+
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """Nursery to front: the engines are built."""
+    """Nursery to front: the engines are built, and this is in force in every scanner."""
 
     elapsed_s: float
+    sandbox: tuple[SandboxStep, ...] = ()
 
 
 class BuildFailed(msgspec.Struct, frozen=True, tag=True):
@@ -84,9 +96,10 @@ FromNursery = Loaded | BuildFailed | Spawned | Exited
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """Front to supervisor: whether it has scanners with their rules, and does not drain."""
+    """Front to supervisor: whether it has scanners with their rules, and does not drain; what confines them."""
 
     is_ready: bool
+    sandbox: tuple[SandboxStep, ...] = ()
 
 
 class Fatal(msgspec.Struct, frozen=True, tag=True):
@@ -194,18 +207,31 @@ class ReloadEnded(msgspec.Struct, frozen=True, tag=True):
 MetricValues = dict[str, list[tuple[tuple[str, ...], float]]]
 """As `observe.metrics.Values`."""
 
+
+def _strict(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
+    """With one kind of error: msgspec lets that of text pass which is no Unicode."""
+
+    def decode_strictly(packet: bytes) -> Message:
+        try:
+            return decode(packet)
+        except UnicodeDecodeError as error:
+            raise msgspec.DecodeError(str(error)) from error
+
+    return decode_strictly
+
+
 _encode = msgspec.msgpack.Encoder().encode
-decode_from_front = msgspec.msgpack.Decoder(FromFront).decode
-decode_to_front = msgspec.msgpack.Decoder(ToFront).decode
-decode_from_nursery = msgspec.msgpack.Decoder(FromNursery).decode
-decode_checked = msgspec.msgpack.Decoder(Checked).decode
-decode_ask = msgspec.msgpack.Decoder(AskReload).decode
-decode_ended = msgspec.msgpack.Decoder(ReloadEnded).decode
-decode_spawn = msgspec.msgpack.Decoder(Spawn).decode
-decode_answer = msgspec.msgpack.Decoder(ScanAnswer).decode
+decode_from_front = _strict(msgspec.msgpack.Decoder(FromFront).decode)
+decode_to_front = _strict(msgspec.msgpack.Decoder(ToFront).decode)
+decode_from_nursery = _strict(msgspec.msgpack.Decoder(FromNursery).decode)
+decode_checked = _strict(msgspec.msgpack.Decoder(Checked).decode)
+decode_ask = _strict(msgspec.msgpack.Decoder(AskReload).decode)
+decode_ended = _strict(msgspec.msgpack.Decoder(ReloadEnded).decode)
+decode_spawn = _strict(msgspec.msgpack.Decoder(Spawn).decode)
+decode_answer = _strict(msgspec.msgpack.Decoder(ScanAnswer).decode)
 encode_values = msgspec.msgpack.Encoder().encode
-decode_values = msgspec.msgpack.Decoder(MetricValues).decode
-_decode_task = msgspec.msgpack.Decoder(ScanTask).decode
+decode_values = _strict(msgspec.msgpack.Decoder(MetricValues).decode)
+_decode_task = _strict(msgspec.msgpack.Decoder(ScanTask).decode)
 
 
 def encode(

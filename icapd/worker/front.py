@@ -56,13 +56,13 @@ _DRAIN_CHECK_S = 0.05
 
 
 class Front:
-    """State: `_is_ready` as last told to the supervisor; `_ports`, closed when draining begins."""
+    """State: `_told` to the supervisor last; `_ports`, closed when draining begins."""
 
     def __init__(self, reactor: Reactor, place: Place, plan: Plan) -> None:
         settings = plan.read_settings()
         self._reactor = reactor
         self._place = place
-        self._is_ready = False
+        self._told = Ready(False)
         self._counters = Counters()
         self._events = LineWriter(2)
         self._log = EventLog(settings.log.level, self._events.write, f"front-{place.index}")
@@ -119,10 +119,11 @@ class Front:
             self._gateway.internal_error(Failure())
 
     def _tell_readiness(self) -> None:
-        is_ready = self._generations.current.scanning.pool.is_ready and not self._gateway.is_draining
-        if is_ready is not self._is_ready:
-            self._control.send([encode(Ready(is_ready))])
-            self._is_ready = is_ready
+        pool = self._generations.current.scanning.pool
+        ready = Ready(pool.is_ready and not self._gateway.is_draining, pool.sandbox)
+        if ready != self._told:
+            self._control.send([encode(ready)])
+            self._told = ready
 
     def _on_packet(self, packet: bytes, descriptors: list[int]) -> None:
         message = decode_to_front(packet)

@@ -24,6 +24,7 @@ from icapd.scan.spool import Spool
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.plan import Plan
 from icapd.worker.pool import ScannerPool
+from icapd.worker.sandbox import Confinement
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Scanning:
         nursery = NurseryProcess(
             around.reactor,
             snapshot_fd,
-            settings.scanners.memory_bytes,
+            Confinement.of(settings.scanners, around.spool.settings.directory),
             around.log,
             lambda problems: on_build_failed(self, problems),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 
@@ -12,6 +13,13 @@ def make_memfd(name: str, content: bytes) -> int:
     while view:
         view = view[os.write(descriptor, view) :]
     return descriptor
+
+
+def read_only(descriptor: int) -> int:
+    """Another descriptor of the same file, for a process that must not write to it. Raises: OSError."""
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return os.dup(descriptor)
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def read_memfd(descriptor: int) -> bytes:

@@ -3,14 +3,17 @@
 A killed scanner is replaced by a fork, in milliseconds, however many rules there are. It stays single-threaded, so
 that forking is safe, and never touches a body.
 
-    python -m icapd.worker.nursery CONTROL_FD SNAPSHOT_FD MEMORY_BYTES
+    python -m icapd.worker.nursery CONTROL_FD SNAPSHOT_FD CONFINEMENT        (a JSON `Confinement`)
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import encodings
 import gc
+import importlib
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -24,17 +27,17 @@ from icapd.worker import scanner
 from icapd.worker.frames import BuildFailed, Exited, Loaded, Spawned, decode_spawn, encode, pack_problems
 from icapd.worker.memfd import read_memfd
 from icapd.worker.packets import receive, send
-
-_PR_SET_PDEATHSIG = 1
+from icapd.worker.sandbox import Confinement, Sandbox, decode_confinement
+from icapd.worker.sandbox.kernel import die_with
 
 
 class Nursery:
     """State: `_slots`, the living scanners by process id."""
 
-    def __init__(self, control: socket.socket, engines: EngineSet, memory_bytes: int) -> None:
+    def __init__(self, control: socket.socket, engines: EngineSet, sandbox: Sandbox) -> None:
         self._control = control
         self._engines = engines
-        self._memory_bytes = memory_bytes
+        self._sandbox = sandbox
         self._slots: dict[int, int] = {}
         self._woken, waker = socket.socketpair()
         self._woken.setblocking(False)
@@ -88,7 +91,7 @@ class Nursery:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._waker.close()
-            scanner.run(end, self._engines, self._memory_bytes, nursery)
+            scanner.run(end, self._engines, self._sandbox, nursery)
         end.close()
         self._slots[pid] = slot
         try:
@@ -116,29 +119,37 @@ class Nursery:
 
 def main(arguments: list[str]) -> int:
     control = socket.socket(fileno=int(arguments[0]))
-    snapshot_descriptor, memory_bytes = int(arguments[1]), int(arguments[2])
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with(os.getppid())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it goes when its front does; scanners inherit this
     try:
-        return _serve(control, snapshot_descriptor, memory_bytes)
+        return _serve(control, int(arguments[1]), decode_confinement(arguments[2]))
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the front is gone, and the scanners go with us
 
 
-def _serve(control: socket.socket, snapshot_descriptor: int, memory_bytes: int) -> int:
+def _serve(control: socket.socket, snapshot_descriptor: int, confinement: Confinement) -> int:
     started = time.monotonic()
     try:
+        sandbox = Sandbox(confinement)
         engines = build_engines(decode_snapshot(read_memfd(snapshot_descriptor)))
     except ConfigurationError as error:
         send(control, [encode(BuildFailed(pack_problems(error.problems)))])
         return 2
     os.close(snapshot_descriptor)
+    _load_encodings()
     gc.collect()
     gc.freeze()
-    send(control, [encode(Loaded(time.monotonic() - started))])
-    Nursery(control, engines, memory_bytes).run()
+    send(control, [encode(Loaded(time.monotonic() - started, sandbox.steps))])
+    Nursery(control, engines, sandbox).run()
     return 0
+
+
+def _load_encodings() -> None:
+    """Python loads an encoding when a body names it first, and scanners open no files."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        with contextlib.suppress(ImportError):  # those of Windows
+            importlib.import_module(f"encodings.{module.name}")
 
 
 if __name__ == "__main__":

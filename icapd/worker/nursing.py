@@ -16,6 +16,7 @@ from icapd.worker.frames import (
     BuildFailed,
     Exited,
     Loaded,
+    SandboxStep,
     Spawn,
     Spawned,
     decode_from_nursery,
@@ -24,6 +25,7 @@ from icapd.worker.frames import (
 )
 from icapd.worker.packets import packet_pair
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
+from icapd.worker.sandbox import Confinement, encode_confinement, missing
 
 _BACK_OFF_S = 0.1
 _BUILD_AGAIN_S = 5.0
@@ -39,13 +41,13 @@ class NurseryProcess:
         self,
         reactor: Reactor,
         snapshot_descriptor: int,
-        scanner_memory_bytes: int,
+        confinement: Confinement,
         log: EventLog,
         on_build_failed: Callable[[list[Problem]], None],
     ) -> None:
         self._reactor = reactor
         self._snapshot_descriptor = snapshot_descriptor
-        self._scanner_memory_bytes = scanner_memory_bytes
+        self._confinement = encode_confinement(confinement).decode()
         self._log = log
         self._on_build_failed = on_build_failed
         self._channel: PacketChannel | None = None
@@ -55,6 +57,7 @@ class NurseryProcess:
         self._deaths = 0
         self._has_failed_to_build = False
         self.is_loaded = False
+        self.sandbox: tuple[SandboxStep, ...] = ()
 
     def listen(
         self,
@@ -82,7 +85,7 @@ class NurseryProcess:
         self._child = Child(
             self._reactor,
             "icapd.worker.nursery",
-            [str(_CONTROL_FD), str(_SNAPSHOT_FD), str(self._scanner_memory_bytes)],
+            [str(_CONTROL_FD), str(_SNAPSHOT_FD), self._confinement],
             {_CONTROL_FD: theirs.fileno(), _SNAPSHOT_FD: self._snapshot_descriptor},
             self._on_child_exit,
         )
@@ -120,12 +123,19 @@ class NurseryProcess:
             self.is_loaded = True
             self._deaths = 0
             self._log.event(EventName.RULES_LOADED, elapsed_s=round(message.elapsed_s, 3))
+            self._note_sandbox(message.sandbox)
             self._on_loaded()
         elif isinstance(message, BuildFailed):
             self._has_failed_to_build = True
             self._on_build_failed(unpack_problems(message.problems))
         elif isinstance(message, Exited):
             self._on_exited(message)
+
+    def _note_sandbox(self, steps: tuple[SandboxStep, ...]) -> None:
+        """Says what should be in force around scanners and is not; it will not change while the server runs."""
+        for step in missing(steps) if steps != self.sandbox else ():
+            self._log.event(EventName.SANDBOX_INCOMPLETE, step=step.name, reason=step.detail)
+        self.sandbox = steps
 
     def _on_channel_lost(self) -> None:
         """A nursery without its channel is of no use, dead or not."""

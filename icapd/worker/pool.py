@@ -29,11 +29,12 @@ from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
 from icapd.worker.admission import Line
 from icapd.worker.channel import PacketChannel
-from icapd.worker.frames import Exited, ScanTask, Spawned, decode_answer, encode_task
+from icapd.worker.frames import Exited, SandboxStep, ScanTask, Spawned, decode_answer, encode_task
 from icapd.worker.jobs import Job
+from icapd.worker.memfd import read_only
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.packets import packet_pair
-from icapd.worker.processes import back_off_s
+from icapd.worker.processes import DEATHS, back_off_s
 
 _SWEEP_S = 0.05
 _BACK_OFF_S = 0.05
@@ -45,9 +46,12 @@ _SCANNERS_A_BODY_MAX = 2
 
 
 class _Scanner:
-    """One scanner as the pool sees it. State: `job` is None while it is idle; `pidfd` comes from the nursery."""
+    """One scanner as the pool sees it.
 
-    __slots__ = ("channel", "has_exited", "is_doomed", "job", "pidfd", "slot", "tasks")
+    State: `job` is None while it is idle; `pidfd` comes from the nursery; `is_lost` once it has ended by itself.
+    """
+
+    __slots__ = ("channel", "has_exited", "is_doomed", "is_lost", "job", "pidfd", "signal_number", "slot", "tasks")
 
     def __init__(self, slot: int, pool: ScannerPool, reactor: Reactor, end: socket.socket) -> None:
         self.slot = slot
@@ -57,6 +61,8 @@ class _Scanner:
         self.tasks = 0
         self.is_doomed = False
         self.has_exited = False
+        self.is_lost = False
+        self.signal_number = 0
 
     def kill(self) -> None:
         """Ends the process now, or as soon as its pidfd is known."""
@@ -65,9 +71,10 @@ class _Scanner:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def forget(self) -> None:
+    def forget(self, signal_number: int = 0) -> None:
         """The process is gone."""
         self.has_exited = True
+        self.signal_number = signal_number
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
@@ -139,6 +146,11 @@ class ScannerPool:
         Not every one: a body that crashes its scanner must not take a server out of its load balancer.
         """
         return self._nursery.is_loaded and any(s.pidfd is not None for s in self._scanners.values())
+
+    @property
+    def sandbox(self) -> tuple[SandboxStep, ...]:
+        """What is in force in its scanners; empty before there was one."""
+        return self._nursery.sandbox
 
     @property
     def queued(self) -> int:
@@ -216,8 +228,8 @@ class ScannerPool:
             if body.is_in_memory and task.size_bytes <= self._settings.inline_bytes:
                 parts.append(body.content())
             else:
-                descriptors.append(body.descriptor())
-        except SpoolFull as error:
+                descriptors.append(read_only(body.descriptor()))
+        except (SpoolFull, OSError) as error:
             self._idle.append(scanner)
             job.end(Overloaded(str(error)))
             return
@@ -225,6 +237,8 @@ class ScannerPool:
         if self._is_large(job):
             self._running_large += 1
         scanner.channel.send(parts, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _take_back(self, scanner: _Scanner) -> Job | None:
         job, scanner.job = scanner.job, None
@@ -240,6 +254,7 @@ class ScannerPool:
         except msgspec.MsgspecError:
             answer = None
         if answer is None or scanner.job is None or answer.number != scanner.job.task.number:
+            self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason="an answer that makes no sense")
             self._lose(scanner, "an answer that makes no sense")
             return
         job = self._take_back(scanner)
@@ -258,12 +273,20 @@ class ScannerPool:
             return
         if scanner.tasks == 0 and scanner.job is None:
             self._early_deaths += 1
-        self._counters.add("icapd_scanner_deaths_total", ("crash",))
+        scanner.is_lost = True
+        if scanner.has_exited:
+            self._note_death(scanner)
         self._lose(scanner, "the process ended")
+
+    def _note_death(self, scanner: _Scanner) -> None:
+        """Counts a scanner that ended by itself, once it is known by what."""
+        number = scanner.signal_number
+        cause, reason = DEATHS.get(number, ("crash", "the process ended"))
+        self._counters.add("icapd_scanner_deaths_total", (cause,))
+        self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason=reason, signal=number or None)
 
     def _lose(self, scanner: _Scanner, reason: str) -> None:
         """A scanner is no more. Its job has one more turn, unless it is the second scanner that died with it."""
-        self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason=reason)
         job = self._dismiss(scanner, is_killed=True)
         if job is None:
             return
@@ -362,12 +385,16 @@ class ScannerPool:
     def _on_exited(self, message: Exited) -> None:
         scanner = self._leaving.pop(message.slot, None) or self._scanners.get(message.slot)
         if scanner is not None:
-            scanner.forget()
+            scanner.forget(message.signal_number)
+            if scanner.is_lost:
+                self._note_death(scanner)
 
     def _on_nursery_lost(self) -> None:
         """All its scanners die with it; their channels say so one by one."""
         for scanner in self._leaving.values():
             scanner.forget()
+            if scanner.is_lost:
+                self._note_death(scanner)
         self._leaving.clear()
         for scanner in self._scanners.values():
             scanner.forget()

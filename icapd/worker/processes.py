@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +26,11 @@ _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 NOT_STARTED = 126
 """The exit code of a child that could not be started, as shells have it."""
 
+DEATHS: dict[int, tuple[str, str]] = {
+    signal.SIGSYS: ("sandbox", "the sandbox stopped it"),
+    signal.SIGXCPU: ("cpu", "its CPU time was over"),
+}
+"""Deaths that are no crash, by signal: as metrics name them, and as events do."""
 
 _BACK_OFF_MAX_S = 5.0
 _DOUBLINGS_MAX = 20

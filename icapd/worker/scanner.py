@@ -5,13 +5,11 @@ It refuses to know clients, policy and caches. It may be killed at any moment; n
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import mmap
 import os
-import resource
-import signal
 import socket
+import time
 from collections import Counter
 from typing import NoReturn
 
@@ -23,24 +21,26 @@ from icapd.scan.model import Buffer, EngineReport, Finding, FindingKind, Outcome
 from icapd.scan.tree import EngineSet, Examination, examine
 from icapd.worker.frames import PACKET_BYTES_MAX, ScanAnswer, ScanTask, decode_task, encode
 from icapd.worker.packets import receive
+from icapd.worker.sandbox import Sandbox
+from icapd.worker.sandbox.limits import CpuLimit
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _NAME_CHARACTERS_MAX = 200
 _CROWDED_CHARACTERS_MAX = 32
 """Of a member's name in a report that would not fit otherwise."""
 _TRAIL_MAX = 16
 
 
-def run(end: socket.socket, engines: EngineSet, memory_bytes: int, nursery: int) -> NoReturn:
+def run(end: socket.socket, engines: EngineSet, sandbox: Sandbox, nursery: int) -> NoReturn:
     """Serves tasks until the front closes the channel. Never returns: the process is a fork of the nursery.
 
     Args: `nursery` is the process it was forked from.
     """
     exit_code = 1
     try:
-        _settle(memory_bytes, nursery)
-        while _serve_one(end, engines):
+        sandbox.enter_as_tried(nursery, end.fileno())
+        gc.disable()
+        cpu = CpuLimit()
+        while _serve_one(end, engines, cpu):
             pass
         exit_code = 0
     except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
@@ -49,38 +49,12 @@ def run(end: socket.socket, engines: EngineSet, memory_bytes: int, nursery: int)
         os._exit(exit_code)
 
 
-def _settle(memory_bytes: int, nursery: int) -> None:
-    """Ties the scanner's life to its nursery's, bounds its memory, and takes from it what no engine needs.
-
-    RLIMIT_NPROC stays: YARA-X starts a thread for its time limits, and threads count as processes there.
-    """
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != nursery:
-        os._exit(0)  # it died before we asked to be told, and nobody could kill us at a deadline
-    limit = _data_bytes() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
-    gc.disable()
-
-
-def _data_bytes() -> int:
-    """What RLIMIT_DATA already counts at this moment, in bytes."""
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _serve_one(end: socket.socket, engines: EngineSet) -> bool:
+def _serve_one(end: socket.socket, engines: EngineSet, cpu: CpuLimit) -> bool:
     packet, descriptors = receive(end)
     if not packet:
         return False
     task, inline = decode_task(packet)
+    cpu.allow(task.deadline - time.monotonic())
     examination = _examine(task, inline, descriptors, engines)
     end.send(packet_of(task.number, examination))
     return True

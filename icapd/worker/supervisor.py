@@ -33,6 +33,7 @@ from icapd.worker.listening import close_listeners
 from icapd.worker.memfd import read_memfd
 from icapd.worker.plan import Origin
 from icapd.worker.reloading import Reloads
+from icapd.worker.sandbox.report import sandbox_lines, sandbox_samples
 
 _SCRAPE_S = 0.5
 _KILL_AFTER_S = 2.0
@@ -82,8 +83,9 @@ class Supervisor:
 
     def _take(self, front: FrontProcess, message: FromFront, descriptors: list[int]) -> None:
         match message:
-            case Ready(is_ready):
+            case Ready(is_ready, sandbox):
                 front.is_ready = is_ready
+                front.sandbox = sandbox
                 self._has_served |= is_ready
                 self._note_readiness()
             case Metrics(number):
@@ -116,7 +118,9 @@ class Supervisor:
         if self._is_stopping:
             return 503, "draining"
         waiting = [front.index for front in self._fleet.fronts if not front.is_ready]
-        return (503, f"loading rules: fronts {waiting}") if waiting else (200, "ready")
+        if waiting:
+            return 503, f"loading rules: fronts {waiting}"
+        return 200, "\n".join(["ready", *sandbox_lines([front.sandbox for front in self._fleet.fronts])])
 
     def _note_readiness(self) -> None:
         is_ready = self._readiness()[0] == 200
@@ -153,6 +157,7 @@ class Supervisor:
             "icapd_reloads_total": [((result,), float(count)) for result, count in reloads.counts.items()],
             "icapd_last_reload_successful": [((), float(not reloads.has_failed))],
             "icapd_last_reload_success_timestamp_seconds": [((), reloads.succeeded_at)],
+            "icapd_sandbox": sandbox_samples([front.sandbox for front in fleet.fronts]),
         }
 
     # The end

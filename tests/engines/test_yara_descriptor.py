@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
-from icapd.scan.model import Sample
+from engines.yara import SPEC, YaraOptions
+from engines.yara.engine import YaraEngine
+from engines.yara.rulesets import COPIED_BYTES_MAX
+from icapd.scan.model import Budget, Outcome, Sample
 from icapd.worker.frames import ScanTask
 from icapd.worker.scanner import _whole
 from tests.engines.mapped_scan import sparse_body
@@ -24,3 +31,17 @@ def test_body_inside_the_task_has_none() -> None:
 def test_members_do_not_inherit_it() -> None:
     with sparse_body(4096) as (descriptor, mapped):
         assert Sample(mapped, descriptor=descriptor).member(b"inside", "a.txt").descriptor is None
+
+
+def test_a_body_that_cannot_be_opened_again_is_copied(tmp_path: Path) -> None:
+    """As in a sandbox that forbids it."""
+    rules = tmp_path / "needle.yar"
+    rules.write_text('rule needle { strings: $a = "needle" condition: $a }')
+    options = YaraOptions(rules=[str(rules)], backend="yara-x")
+    engine = SPEC.build(options, SPEC.gather(options, Path))
+    assert isinstance(engine, YaraEngine)
+    closed = os.open(os.devnull, os.O_RDONLY)
+    os.close(closed)
+    sample = Sample(bytes(COPIED_BYTES_MAX + 1) + b"needle", descriptor=closed)
+
+    assert engine.scan(sample, Budget(time.monotonic() + 20.0)).outcome is Outcome.FOUND

@@ -22,6 +22,7 @@ from icapd.scan.pipeline import Examined, Judging, Pipeline, failure_report, in_
 from icapd.scan.spool import Body, Spool
 from icapd.scan.tree import Examination
 from tests.support.engines import NAME, engines_path, order
+from tests.support.gates import open_gate
 from tests.support.reactor import reactor, wait_for, wait_until
 from tests.worker.scanners import ScannerBench
 
@@ -119,7 +120,7 @@ def test_past_the_queue_the_outcome_is_overload(benches: dict[int, ScannerBench]
     scene, gate = Scene(benches[1]), tmp_path / "gate"
     held = [scene.examine(order("wait", gate, filling)) for filling in (1, 2)]
     assert names(scene.examined(order("wait", gate, 3))) == (Verdict.ERROR, "miss", ["scan-queue-full"])
-    gate.touch()
+    open_gate(gate)
     assert [names(wait_for(each)) for each in held] == [(Verdict.CLEAN, "miss", [])] * 2
     assert scene.examined(order("wait", gate, 3)).report.verdict is Verdict.CLEAN
 
@@ -130,7 +131,7 @@ def test_identical_bodies_in_flight_share_a_scan(scene: Scene, tmp_path: Path) -
     waiting = [scene.examine(content) for _ in range(3)]
     other = scene.examine(content, Judging("another ruleset", None, ALL.required))
     wait_until(lambda: scene.bench.pool.running == 2)
-    gate.touch()
+    open_gate(gate)
     assert [wait_for(each).source for each in (*waiting, other)] == ["miss", "shared", "shared", "miss"]
     assert sum(n for labels, n in scene.counters.values()["icapd_scan_seconds"] if labels[-1] != "sum") == 2
 
@@ -144,7 +145,7 @@ def test_who_leaves_takes_nothing_from_the_others(scene: Scene, tmp_path: Path) 
     with pytest.raises(CancelledError):
         wait_for(first)
     assert scene.bench.spool.bodies == 1
-    gate.touch()
+    open_gate(gate)
     assert names(wait_for(second)) == (Verdict.CLEAN, "shared", [])
     assert (scene.bench.spool.bodies, scene.bench.spool.memory_bytes) == (0, 0)
 
@@ -228,7 +229,7 @@ def test_when_all_leave_a_queued_scan_is_dropped(benches: dict[int, ScannerBench
     with pytest.raises(CancelledError):
         wait_for(queued)
     wait_until(lambda: scene.bench.spool.bodies == 1)
-    gate.touch()
+    open_gate(gate)
     assert wait_for(running).report.verdict is Verdict.CLEAN
 
 

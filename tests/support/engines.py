@@ -7,6 +7,7 @@ nothing. Child processes find the engine as they find every other one: by an ent
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import time
@@ -17,6 +18,8 @@ from typing import Any, Final, cast
 from icapd.plugins import GROUP
 from icapd.scan.engine_api import EngineOptions, EngineSpec
 from icapd.scan.model import Budget, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
+from tests.support.attacks import ATTACKS
+from tests.support.gates import Gates, make_gates
 
 NAME: Final = "puppet"
 ROOT: Final = Path(__file__).parents[2]
@@ -35,6 +38,7 @@ def engines_path(folder: Path) -> str:
     """Makes an installed package of this engine in `folder`; returns the PYTHONPATH that makes it known."""
     package = folder / "icapd_puppet-1.dist-info"
     package.mkdir(parents=True)
+    make_gates(folder)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: icapd-puppet\nVersion: 1\n")
     (package / "entry_points.txt").write_text(f"[{GROUP}]\n{NAME} = tests.support.engines:SPEC\n")
     return os.pathsep.join([str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -46,6 +50,7 @@ class Puppet:
     name = NAME
 
     def __init__(self) -> None:
+        self._gates = Gates()
         self._acts: dict[str, Callable[[str, Budget], EngineReport]] = {
             name.removeprefix("_do_").replace("_", "-"): getattr(self, name)
             for name in dir(self)
@@ -57,6 +62,8 @@ class Puppet:
         if not line.startswith(_ORDER):
             return _report(Outcome.NOTHING_FOUND)
         word, _, argument = line.removeprefix(_ORDER).decode("utf-8", "surrogateescape").partition(" ")
+        if word == "deface":
+            return _deface(sample)
         return self._acts[word](argument, budget)
 
     def _do_find(self, argument: str, budget: Budget) -> EngineReport:
@@ -68,8 +75,8 @@ class Puppet:
         return _found(str(os.getpid()))
 
     def _do_wait(self, argument: str, budget: Budget) -> EngineReport:
-        """Nothing, once the file is there; minds the deadline."""
-        while not os.path.exists(argument):
+        """Nothing, once the gate of that name is open; minds the deadline."""
+        while not self._gates.is_open(argument):
             budget.check_time()
             time.sleep(_POLL_S)
         return _report(Outcome.NOTHING_FOUND)
@@ -79,6 +86,15 @@ class Puppet:
         with open(argument, "wb", buffering=0) as file:
             file.write(b"x")
         return _report(Outcome.NOTHING_FOUND)
+
+    def _do_attack(self, argument: str, budget: Budget) -> EngineReport:
+        """What no scanner should be able to do. A finding with what came of it; FAILED when the kernel refused."""
+        word, _, target = argument.partition(" ")
+        return _found(str(ATTACKS[word](target)))
+
+    def _do_decode(self, argument: str, budget: Budget) -> EngineReport:
+        """Uses an encoding that a body names."""
+        return _found(b"text".decode(argument))
 
     def _do_abort(self, argument: str, budget: Budget) -> EngineReport:
         os.abort()
@@ -153,6 +169,14 @@ class Puppet:
             Outcome.FOUND,
             tuple(_finding(f"{number}-{'n' * 1000}", trail=("m" * 1000,) * 40) for number in range(256)),
         )
+
+
+def _deface(sample: Sample) -> EngineReport:
+    """Writes into the file of the body."""
+    assert sample.descriptor is not None
+    with mmap.mmap(sample.descriptor, 1, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE) as content:
+        content[:1] = b"?"
+    return _report(Outcome.NOTHING_FOUND)
 
 
 def _report(outcome: Outcome) -> EngineReport:

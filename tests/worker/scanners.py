@@ -27,6 +27,7 @@ from icapd.scan.tree import Examination
 from icapd.worker.memfd import make_memfd
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.pool import ScannerPool
+from icapd.worker.sandbox import Confinement, encode_confinement
 from tests.support.engines import NAME, SPEC
 from tests.support.reactor import reactor, wait_for, wait_until
 from tests.support.tree import children, is_alive, runs_with
@@ -54,6 +55,7 @@ class ScannerBench:
     ) -> None:
         # Each bench's own number, by which its nursery is told from those of others.
         self.settings = Scanners(memory_bytes=MEMORY_BYTES + next(_numbers), **settings)
+        self._confinement = Confinement.of(self.settings, SpoolTable().directory)
         self.counters = Counters()
         self.spool = Spool(SpoolTable())
         self.events: list[bytes] = []
@@ -62,9 +64,7 @@ class ScannerBench:
         self._snapshot_fd = make_memfd("icapd-test-rules", encode_snapshot(snapshot or puppet_snapshot()))
         log = EventLog("debug", self.events.append, "test")
         running = cast(Reactor, reactor)
-        self.nursery = NurseryProcess(
-            running, self._snapshot_fd, self.settings.memory_bytes, log, self.problems.extend
-        )
+        self.nursery = NurseryProcess(running, self._snapshot_fd, self._confinement, log, self.problems.extend)
         self.pool = ScannerPool(running, self.settings, count, self.nursery, self.counters, log)
         # The tests' reactor leaves the process's signal handlers alone, so nobody else tells of ended children.
         self._reaper = LoopingCall(reapAllProcesses)
@@ -119,7 +119,7 @@ class ScannerBench:
 
     @property
     def nursery_pids(self) -> list[int]:
-        wanted = ["icapd.worker.nursery", str(self.settings.memory_bytes)]
+        wanted = ["icapd.worker.nursery", encode_confinement(self._confinement).decode()]
         return [pid for pid in children(os.getpid()) if runs_with(pid, *wanted)]
 
     @property

@@ -137,6 +137,7 @@ def test_a_truncated_packet_is_refused(packet: bytes, decode: Decode) -> None:
 @given(st.binary(max_size=200))
 @example(b"\xff\xff\xff\xff")
 @example(b"\x00\x00\x00\x00")
+@example(b"\x81\xa9\x00\x00\x00\x00\x00\x00\x00\x00\x80")  # text that is no Unicode
 def test_foreign_bytes_end_in_one_kind_of_error(packet: bytes) -> None:
     decoders: tuple[Decode, ...] = (
         decode_answer,

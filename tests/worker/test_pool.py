@@ -13,6 +13,7 @@ from icapd.errors import LethalBody, Overloaded, ScannerLost, ScanTimedOut
 from icapd.scan.model import Outcome
 from icapd.scan.tree import Examination
 from tests.support.engines import order
+from tests.support.gates import open_gate
 from tests.support.reactor import wait_for, wait_until
 from tests.support.tree import wait_gone
 from tests.worker.conftest import Make
@@ -85,7 +86,7 @@ def test_small_bodies_are_served_in_order(single: ScannerBench, tmp_path: Path) 
     for name in names:
         single.submit(order("find", name), name)
     assert (single.pool.running, single.pool.queued) == (1, 20)
-    gate.touch()
+    open_gate(gate)
     wait_until(single.has_ended("first", *names))
 
     assert list(single.outcomes) == ["first", *names]
@@ -99,7 +100,7 @@ def test_large_bodies_never_take_the_last_scanner(make: Make, tmp_path: Path) ->
     assert (bench.pool.running, bench.pool.queued) == (2, 1)
 
     assert bench.found(order("find", "small")) == "small"
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("large 1", "large 2", "large 3"))
     assert all(isinstance(outcome, Examination) for outcome in bench.outcomes.values())
 
@@ -112,7 +113,7 @@ def test_a_body_one_byte_below_large_is_small(make: Make, tmp_path: Path) -> Non
     bench.submit(held.ljust(LARGE_BYTES - 2, b"."), "b")
 
     assert (bench.pool.running, bench.pool.queued) == (2, 0)
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("a", "b"))
 
 
@@ -128,7 +129,7 @@ def test_the_older_of_a_small_and_a_large_body_goes_first(make: Make, tmp_path: 
     hold(bench, gate, "first")
     bench.submit(order("find", "x", LARGE_BYTES), "large")
     bench.submit(order("find", "x"), "small")
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("large", "small"))
 
     assert list(bench.outcomes) == ["first", "large", "small"]
@@ -144,7 +145,7 @@ def test_the_queue_takes_its_limit_and_not_one_more(make: Make, tmp_path: Path) 
     bench.submit(order("find", "4"), "4")
 
     assert isinstance(bench.outcomes.pop("4"), Overloaded)
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("running", "1", "2", "3"))
     assert all(isinstance(outcome, Examination) for outcome in bench.outcomes.values())
 
@@ -181,7 +182,7 @@ def test_a_job_that_never_got_a_scanner_ends_in_time(single: ScannerBench, tmp_p
 
     assert 0.3 <= time.monotonic() - started < 0.3 + MARGIN_S
     assert single.pool.queued == 0
-    gate.touch()
+    open_gate(gate)
     wait_until(single.has_ended("running"))
 
 
@@ -192,7 +193,7 @@ def test_a_cancelled_job_in_the_queue_is_never_run(single: ScannerBench, tmp_pat
     cancelled.cancel()
     with pytest.raises(CancelledError):
         wait_for(cancelled)
-    gate.touch()
+    open_gate(gate)
 
     # The one that waits for a file that never comes would keep the only scanner.
     assert single.found(order("find", "next")) == "next"
@@ -217,7 +218,7 @@ def test_cancelled_jobs_deep_in_the_queue_make_room_at_once(make: Make, tmp_path
     bench.submit(order("find", "5", filling_bytes), "5")
 
     assert isinstance(bench.outcomes.pop("5"), Overloaded)
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("running", "head", "3", "4"))
     assert list(bench.outcomes) == ["running", "head", "3", "4"]
 
@@ -230,7 +231,7 @@ def test_a_cancelled_job_that_runs_ends_unheard(single: ScannerBench, tmp_path: 
     with pytest.raises(CancelledError):
         wait_for(cancelled)
     assert single.spool.bodies == 1  # the scanner may still look at it
-    gate.touch()
+    open_gate(gate)
 
     assert single.found(order("find", "next")) == "next"
     assert single.scanner_pids == before

@@ -18,6 +18,7 @@ from icapd.scan.tree import EngineSet
 from icapd.worker.frames import Exited, Spawn, decode_from_nursery, encode
 from icapd.worker.nursery import Nursery
 from icapd.worker.packets import packet_pair, receive
+from icapd.worker.sandbox import Confinement, Sandbox
 from tests.support.engines import order
 from tests.support.reactor import wait_until
 from tests.support.tree import is_alive, wait_gone
@@ -74,7 +75,7 @@ def test_a_scanner_that_nobody_could_kill_does_not_stay(single: ScannerBench) ->
     single.events.clear()
     os.kill(nursery, signal.SIGSTOP)
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: single.pool.alive == 1 and events(single, "scanner-lost"))
+    wait_until(lambda: single.pool.alive == 1 and not single.pool.is_ready)
     with no_descriptors():
         os.kill(nursery, signal.SIGCONT)
         wait_until(lambda: len(events(single, "scanner-lost")) == 2)
@@ -100,8 +101,9 @@ class _Forked:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
         try:
+            sandbox = Sandbox(Confinement(1 << 30, sandbox=True, user="nobody"))
             setattr(os, failing, fail)
-            Nursery(control, EngineSet(None, (), (), {}, frozenset()), 1 << 30).run()
+            Nursery(control, EngineSet(None, (), (), {}, frozenset()), sandbox).run()
         finally:
             os._exit(0)
 

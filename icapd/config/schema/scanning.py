@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,14 @@ class Scanners(Table):
     memory_bytes: int = Field(1024 * MiB, ge=64 * MiB, description="address-space growth one scanner may use")
     tasks_before_restart: int = Field(
         50_000, ge=1, description="tasks after which a scanner is replaced by a fresh one"
+    )
+    sandbox: bool | Literal["required"] = Field(
+        True,
+        description='true = all that this kernel offers; "required" = do not start where it lacks something; '
+        "false = resource limits only",
+    )
+    user: str = Field(
+        "nobody", min_length=1, description="whom scanners run as when the server runs as root; else the server's own"
     )
     queue_tasks: int = Field(
         1024, ge=1, description="tasks of one front that may wait; past it the outcome is overload"

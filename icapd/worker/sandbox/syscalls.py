@@ -1,0 +1,216 @@
+"""System calls by name: their numbers, and which of them a scanner may make.
+
+Numbers: the kernel's asm/unistd_64.h (x86-64) and asm-generic/unistd.h (aarch64).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Architecture(NamedTuple):
+    """What the kernel calls it in a filter's input, and the column of its numbers."""
+
+    audit: int
+    column: int
+
+
+ARCHITECTURES: Final = {"x86_64": Architecture(0xC000003E, 0), "aarch64": Architecture(0xC00000B7, 1)}
+
+ALLOWED: Final = (
+    # A task with an inline body makes the first three, and the next ones where memory grows.
+    *("recvmsg", "sendto", "futex", "mremap", "munmap", "madvise", "brk", "close", "fstat"),
+    *("read", "readv", "pread64", "preadv", "lseek", "write", "writev", "sendmsg", "recvfrom"),
+    # Clocks, waits, signals to itself
+    *("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "times", "getrusage"),
+    *("poll", "ppoll", "select", "pselect6", "sched_yield", "restart_syscall"),
+    *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "sigaltstack"),
+    # Threads
+    *("set_robust_list", "get_robust_list", "rseq", "set_tid_address", "membarrier", "futex_waitv"),
+    *(
+        "sched_getaffinity",
+        "sched_getparam",
+        "sched_getscheduler",
+        "sched_get_priority_max",
+        "sched_get_priority_min",
+    ),
+    # Memory, descriptors that are there already, facts about the process and the machine
+    *("mincore", "msync", "dup", "dup2", "dup3", "fadvise64", "getrandom", "uname", "sysinfo", "getcpu", "getcwd"),
+    *("getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "exit", "exit_group"),
+)
+
+ATTACKS: Final = (
+    *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"),
+    *("execve", "execveat", "fork", "vfork"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp"),
+    *("pidfd_open", "pidfd_getfd", "pidfd_send_signal", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"),
+    *("mount", "umount2", "pivot_root", "chroot", "setns", "unshare"),
+    *("move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr"),
+    *("name_to_handle_at", "open_by_handle_at"),
+    *("bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register"),
+    *("keyctl", "add_key", "request_key"),
+    *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot"),
+    *("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid"),
+    *("capset", "personality", "modify_ldt"),
+)
+"""Nothing that parses a body makes these, and no library goes on in a useful way without what it asked them for."""
+
+UNKNOWN: Final = ("clone3", "openat2")
+"""Their flags lie in memory that a filter cannot read. Libraries fall back on the older call."""
+
+_NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
+    "accept": (43, 202),
+    "accept4": (288, 242),
+    "add_key": (248, 217),
+    "bind": (49, 200),
+    "bpf": (321, 280),
+    "brk": (12, 214),
+    "capset": (126, 91),
+    "chroot": (161, 51),
+    "clock_getres": (229, 114),
+    "clock_gettime": (228, 113),
+    "clock_nanosleep": (230, 115),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "close": (3, 57),
+    "connect": (42, 203),
+    "delete_module": (176, 106),
+    "dup": (32, 23),
+    "dup2": (33, None),
+    "dup3": (292, 24),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+    "fadvise64": (221, 223),
+    "fcntl": (72, 25),
+    "finit_module": (313, 273),
+    "fork": (57, None),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
+    "fspick": (433, 433),
+    "fstat": (5, 80),
+    "futex": (202, 98),
+    "futex_waitv": (449, 449),
+    "get_robust_list": (274, 100),
+    "getcpu": (309, 168),
+    "getcwd": (79, 17),
+    "getegid": (108, 177),
+    "geteuid": (107, 175),
+    "getgid": (104, 176),
+    "getpid": (39, 172),
+    "getppid": (110, 173),
+    "getrandom": (318, 278),
+    "getrusage": (98, 165),
+    "gettid": (186, 178),
+    "gettimeofday": (96, 169),
+    "getuid": (102, 174),
+    "init_module": (175, 105),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
+    "ioctl": (16, 29),
+    "kcmp": (312, 272),
+    "kexec_file_load": (320, 294),
+    "kexec_load": (246, 104),
+    "keyctl": (250, 219),
+    "kill": (62, 129),
+    "listen": (50, 201),
+    "lseek": (8, 62),
+    "madvise": (28, 233),
+    "membarrier": (324, 283),
+    "mincore": (27, 232),
+    "mmap": (9, 222),
+    "modify_ldt": (154, None),
+    "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
+    "mprotect": (10, 226),
+    "mremap": (25, 216),
+    "msync": (26, 227),
+    "munmap": (11, 215),
+    "name_to_handle_at": (303, 264),
+    "nanosleep": (35, 101),
+    "newfstatat": (262, 79),
+    "open": (2, None),
+    "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
+    "openat": (257, 56),
+    "openat2": (437, 437),
+    "perf_event_open": (298, 241),
+    "personality": (135, 92),
+    "pidfd_getfd": (438, 438),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "pivot_root": (155, 41),
+    "poll": (7, None),
+    "ppoll": (271, 73),
+    "prctl": (157, 167),
+    "pread64": (17, 67),
+    "preadv": (295, 69),
+    "prlimit64": (302, 261),
+    "process_madvise": (440, 440),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pselect6": (270, 72),
+    "ptrace": (101, 117),
+    "read": (0, 63),
+    "readv": (19, 65),
+    "reboot": (169, 142),
+    "recvfrom": (45, 207),
+    "recvmsg": (47, 212),
+    "request_key": (249, 218),
+    "restart_syscall": (219, 128),
+    "rseq": (334, 293),
+    "rt_sigaction": (13, 134),
+    "rt_sigpending": (127, 136),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_sigreturn": (15, 139),
+    "rt_tgsigqueueinfo": (297, 240),
+    "sched_get_priority_max": (146, 125),
+    "sched_get_priority_min": (147, 126),
+    "sched_getaffinity": (204, 123),
+    "sched_getparam": (143, 121),
+    "sched_getscheduler": (145, 120),
+    "sched_yield": (24, 124),
+    "seccomp": (317, 277),
+    "select": (23, None),
+    "sendmsg": (46, 211),
+    "sendto": (44, 206),
+    "set_robust_list": (273, 99),
+    "set_tid_address": (218, 96),
+    "setfsgid": (123, 152),
+    "setfsuid": (122, 151),
+    "setgid": (106, 144),
+    "setgroups": (116, 159),
+    "setns": (308, 268),
+    "setregid": (114, 143),
+    "setresgid": (119, 149),
+    "setresuid": (117, 147),
+    "setreuid": (113, 145),
+    "setuid": (105, 146),
+    "sigaltstack": (131, 132),
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "statx": (332, 291),
+    "sysinfo": (99, 179),
+    "tgkill": (234, 131),
+    "time": (201, None),
+    "times": (100, 153),
+    "tkill": (200, 130),
+    "umount2": (166, 39),
+    "uname": (63, 160),
+    "unshare": (272, 97),
+    "userfaultfd": (323, 282),
+    "vfork": (58, None),
+    "write": (1, 64),
+    "writev": (20, 66),
+}
+
+
+def numbers(architecture: Architecture) -> dict[str, int]:
+    """The number of each call that this architecture has."""
+    columns = ((name, both[architecture.column]) for name, both in _NUMBERS.items())
+    return {name: number for name, number in columns if number is not None}
