@@ -14,6 +14,7 @@ process that was killed has it read once. One that fails is set aside, and a fre
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -30,6 +31,8 @@ SECRET_FILE = "secret"  # noqa: S105 - the name of the file
 SET_ASIDE_FILE = "data.mdb.set-aside"
 _CLOSED_FILE = "closed"
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 Tell = Callable[[str], None]
 """Told why a database was set aside."""
 
@@ -43,6 +46,8 @@ class Opened(NamedTuple):
 
 def prepare_directory(path: Path, *, with_secret: bool) -> None:
     """Makes the directory if it is missing, and sees that it is ours alone and can be written.
+
+    A full disk is no reason not to start: the tier goes without writing until there is room.
 
     Raises: ConfigurationError.
     """
@@ -58,7 +63,8 @@ def prepare_directory(path: Path, *, with_secret: bool) -> None:
                 made.rename(secret)
             made.unlink(missing_ok=True)
     except OSError as error:
-        raise _problem(f"cannot write to {path}: {error.strerror}") from error
+        if error.errno not in _NO_ROOM:
+            raise _problem(f"cannot write to {path}: {error.strerror}") from error
 
 
 def directory_secret(path: Path) -> bytes | None:

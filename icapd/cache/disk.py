@@ -197,6 +197,7 @@ class _Writer:
         self._wall = wall
         self._opened: Opened | None = None
         self._fault: lmdb.Error | None = None
+        self._told = ("", "")
         self._breaker = Breaker(FAILURES_BEFORE_REST, RETRY_S)
         self._open_at = self._look_at = self._sweep_at = self._sync_at = 0.0
         self._ending = threading.Event()
@@ -247,6 +248,8 @@ class _Writer:
     def _open(self, now: float) -> None:
         self._open_at = now + RETRY_S
         self._opened = open_store(self._directory, self._max_bytes, lambda fault: self._tell("set aside", fault))
+        if self._told[0] == "not usable":
+            self._tell("in use again", "")
         self._fault = None
         self._look_at = now
         self._call(self._tier.opened, self._opened.store, self._opened.store.generation())
@@ -273,7 +276,10 @@ class _Writer:
             self._failed(now, error)
 
     def _flush(self, now: float) -> None:
-        while self._pending and self._opened is not None:
+        """Bounded, so that other duties have their turn however much comes meanwhile."""
+        for _ in range(len(self._pending)):
+            if not self._pending or self._opened is None:
+                return
             batch = self._next_batch(self._opened.store.batch_entries)
             if not self._breaker.admits(now):
                 self._call(self._tier.not_written, 0, len(batch))
@@ -338,7 +344,10 @@ class _Writer:
             self._tell("not usable", str(error))
 
     def _tell(self, state: str, detail: str) -> None:
-        self._call(self._tier.tell, state, detail)
+        """Once for each change, not for each attempt."""
+        if (state, detail) != self._told:
+            self._told = (state, detail)
+            self._call(self._tier.tell, state, detail)
 
     def _call(self, call: Callable[..., object], *args: object) -> None:
         self._reactor.callFromThread(call, *args)

@@ -131,7 +131,7 @@ def _disk_cache(settings: Settings, base: Path) -> Iterator[Problem]:
         return
     directory = resolve(base, settings.cache.disk.directory)
     # What is missing is made at the start; here nothing is, as who checks may be another user than who serves.
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         yield Problem("cache.disk.directory", f"cannot write to {nearest}")
 

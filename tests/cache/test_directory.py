@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import stat
 from collections.abc import Callable
@@ -211,6 +212,19 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     assert "cannot write" in problem_of(tmp_path / "file")
     assert "Not a directory" in problem_of(tmp_path / "file" / "below")
+
+
+def test_a_full_disk_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    """A limit on the length of files stands for a full disk: both refuse the first byte."""
+    settings = Cache.model_validate({"disk": {"directory": str(tmp_path / "cache")}})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        prepare_disk(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "cache" / "secret").exists()
+    assert len(load_secret(settings)) == 32
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])

@@ -316,6 +316,12 @@ def test_a_directory_that_is_gone_costs_the_tier_alone(start: StartFront, direct
     assert front.cache.recall(KEY) == Recalled(clean_report(), "memory")
     assert front.cache.recall(cache_key("another")) is None
     assert front.disk.skipped == 1
+    directory.with_name("elsewhere").rename(directory)
+    wait_until(lambda: front.is_open, RETRY_S + 5)
+    wait_until(lambda: front.states[-1] == "in use again")
+    assert front.states.count("in use again") == 1
+    assert front.cache.recall(cache_key("another")) is None
+    assert front.disk.misses >= 1
 
 
 def test_counters_tell_every_tier_and_shared_sizes_once(start: StartFront) -> None:

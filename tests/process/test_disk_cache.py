@@ -23,12 +23,15 @@ def wait_stored(server: Icapd, entries: int) -> None:
     wait_until(lambda: server.metric("icapd_cache_entries", tier="disk") == entries, f"{entries} entries on disk")
 
 
-def sources(server: Icapd, body: bytes, times: int) -> set[str]:
-    """Where verdicts on this body come from now, over many connections: those of both fronts."""
-    before = len(server.access_lines(body_bytes=len(body)))
+def sources(server: Icapd, body: bytes, asked: int = 0, times: int = 20) -> set[str]:
+    """Where verdicts on this body come from now, over many connections: those of both fronts.
+
+    Args:
+        asked: how often this server was asked about it before; those lines may still be on their way.
+    """
     for _ in range(times):
         ask(server, body)
-    return {str(line["cache"]) for line in server.access_lines(before + times, body_bytes=len(body))[before:]}
+    return {str(line["cache"]) for line in server.access_lines(asked + times, body_bytes=len(body))[asked:]}
 
 
 def test_fronts_share_the_disk_and_a_restart_keeps_it(serve: Serve, tmp_path: Path) -> None:
@@ -37,24 +40,41 @@ def test_fronts_share_the_disk_and_a_restart_keeps_it(serve: Serve, tmp_path: Pa
     for stored, (body, expected) in enumerate({CLEAN: "CLEAN", EICAR: "MALICIOUS"}.items(), 1):
         assert verdict(ask(server, body)) == expected
         wait_stored(server, stored)
-        assert sources(server, body, 20) == {"disk"}
+        assert sources(server, body, asked=1) == {"disk"}
     assert server.metric("icapd_cache_lookups_total", tier="disk", result="hits") == 40
 
     os.kill(front_pids(server)[0], signal.SIGKILL)
     assert verdict(ask(server, EICAR)) == "MALICIOUS"
     wait_until(lambda: len(front_pids(server)) == 2, "the front is replaced")
     wait_ready(server)
-    wait_stored(server, 2)
-    assert sources(server, EICAR, 20) == {"disk"}
+    wait_until(
+        lambda: all((directory / f"use.{pid}").exists() for pid in front_pids(server)), "the new front has it open"
+    )
+    assert sources(server, EICAR, asked=22) == {"disk"}
     assert server.stop() == 0
 
     server = serve_with_disk(serve, directory, memory_bytes=1024 * 1024)
     wait_until(
         lambda: server.metric("icapd_cache_stores_total", tier="memory", result="warmed") == 4, "both fronts are warm"
     )
-    assert sources(server, EICAR, 20) == {"memory"}
+    assert sources(server, EICAR) == {"memory"}
     assert not [line for line in server.child.output().splitlines() if "cache-disk-state" in line]
     assert not (directory / "data.mdb.set-aside").exists()
+
+
+def test_a_damaged_database_costs_a_line_and_no_request(serve: Serve, tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    tables = {"cache": {"memory": {"max_bytes": 0}, "disk": {"directory": str(directory)}}}
+    server = serve(tables)
+    ask(server, CLEAN)
+    wait_stored(server, 1)
+    server.stop()
+    os.truncate(directory / "data.mdb", 4096 * 5)
+    server = serve(tables)
+    assert verdict(ask(server, CLEAN)) == "CLEAN"
+    wait_until(lambda: '"state":"set aside"' in server.child.output(), "the event")
+    wait_until(lambda: verdict(ask(server, CLEAN)) and server.access_lines(cache="disk"), "a fresh database serves")
+    assert (directory / "data.mdb.set-aside").exists()
 
 
 def test_another_start_with_other_rules_misses_at_once(serve: Serve, tmp_path: Path) -> None:
