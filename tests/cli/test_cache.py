@@ -145,6 +145,20 @@ def test_memcached_is_asked_under_the_keys_that_are_known(tmp_path: Path, memcac
     assert (server["items"], server["error"]) == (1, "")
 
 
+def test_with_its_size_a_content_is_found_on_memcached_alone(tmp_path: Path, memcached: Memcached) -> None:
+    cached = Cached(tmp_path, [memcached.address])
+    checked = icapd("config", "check", cached.configuration).out.splitlines()
+    [ruleset] = [line.split()[1] for line in checked if line.startswith("ruleset")]
+    key = cache_key("elsewhere", size_bytes=4711, ruleset=ruleset)
+    with memcached.client() as client:
+        client.set(memcached_key(key), cached.signer.seal(key, malicious_report(), int(time.time()) + 600))
+    assert cached.run("get", key.sha256.hex()).status == 1
+    assert cached.run("get", key.sha256.hex(), "--size", "4710").status == 1
+    ended = cached.run("get", key.sha256.hex(), "--size", "4711")
+    assert ended.status == 0
+    assert ended.out.startswith(f"MALICIOUS, 4711 bytes; {memcached.address}, ruleset {ruleset}; ends in ")
+
+
 def test_purge_says_what_it_did_not_reach_and_empties_memcached_when_told_to(
     tmp_path: Path, memcached: Memcached
 ) -> None:
