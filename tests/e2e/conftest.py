@@ -14,8 +14,6 @@ from tests.support.nginx import Nginx
 from tests.support.origin import Origin
 from tests.support.ports import free_port
 
-IMPATIENT = "connect=0.5 send=1 read=0.5 total=3"
-
 
 @pytest.fixture
 def start(origin: Origin, tmp_path: Path) -> Iterator[StartNginx]:
@@ -24,7 +22,7 @@ def start(origin: Origin, tmp_path: Path) -> Iterator[StartNginx]:
 
         def start_one(urls: str, **options: Any) -> Nginx:
             directory = tmp_path / f"nginx{free_port()}"
-            given = {"reqmod": urls, "respmod": urls, "timeouts": IMPATIENT, "origin_port": origin.port, **options}
+            given = {"reqmod": urls, "respmod": urls, "origin_port": origin.port, **options}
             return running.enter_context(Nginx(directory, **given))
 
         yield start_one

@@ -20,13 +20,12 @@ from tests.support.ports import LOOPBACK
 MB = 1_000_000
 MEMORY_MAX_BYTES = 20 * MB
 """Of the worker, at its peak, shared libraries included; idle, it has 10 MB."""
-PATIENT = "connect=5 send=30 read=60 total=120"
 ADDED_MAX_S = 0.001
 ROUNDS, IN_A_ROW = 40, 10
 
 
 def test_large_downloads_are_whole_and_the_worker_stays_small(start: StartNginx, icapd: Icapd) -> None:
-    nginx = start(icapd.url("/respmod"), timeouts=PATIENT)
+    nginx = start(icapd.url("/respmod"))
 
     assert wrong_downloads(nginx, clean_bytes(50 * MB), count=4, at_once=4) == []
 
@@ -34,7 +33,7 @@ def test_large_downloads_are_whole_and_the_worker_stays_small(start: StartNginx,
 
 
 def test_large_uploads_are_whole_and_the_worker_stays_small(start: StartNginx, icapd: Icapd, origin: Origin) -> None:
-    nginx = start(icapd.url("/reqmod"), timeouts=PATIENT)
+    nginx = start(icapd.url("/reqmod"))
 
     with ThreadPoolExecutor(2) as browsers:
         answers = list(browsers.map(lambda number: upload(nginx, 50 * MB, f"/up/{number}"), range(2)))
@@ -49,7 +48,7 @@ def test_large_uploads_are_whole_and_the_worker_stays_small(start: StartNginx, i
 def test_c_icaps_echo_gives_everything_back(start: StartNginx, origin: Origin) -> None:
     """It sends while it reads, and stops reading when its own output is not taken."""
     with CIcap() as server:
-        nginx = start(server.url, timeouts=PATIENT)
+        nginx = start(server.url)
         assert wrong_downloads(nginx, clean_bytes(50 * MB), count=4, at_once=4) == []
         answers = [upload(nginx, size) for size in (1, 100_000, 20 * MB)]
 
@@ -59,7 +58,7 @@ def test_c_icaps_echo_gives_everything_back(start: StartNginx, origin: Origin) -
 
 def test_many_clients_at_once_and_the_worker_stays_small(start: StartNginx, icapd: Icapd) -> None:
     """As many as hold 64 KB each: the most that is held of a response."""
-    nginx = start(icapd.url("/respmod"), timeouts=PATIENT)
+    nginx = start(icapd.url("/respmod"))
 
     assert wrong_downloads(nginx, clean_bytes(65_536), count=500, at_once=50) == []
 
@@ -69,7 +68,7 @@ def test_many_clients_at_once_and_the_worker_stays_small(start: StartNginx, icap
 def test_hanging_server_holds_no_memory(start: StartNginx, origin: Origin) -> None:
     """Fifty large responses wait for a server that reads nothing."""
     with stub(Request.hang) as server:
-        nginx = start(server.url())
+        nginx = start(server.url(), timeouts="connect=5 send=1 read=1 total=5")
         (nginx.files / "large").write_bytes(clean_bytes(5 * MB))
         with ThreadPoolExecutor(50) as browsers:
             answers = list(browsers.map(lambda _: fetch(nginx.port, nginx.url("/files/large")), range(50)))

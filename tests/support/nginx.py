@@ -119,7 +119,7 @@ class Nginx:
         respmod: str,
         origin_port: int,
         fail: str = "closed",
-        timeouts: str = "connect=2 send=10 read=20 total=60",
+        timeouts: str = "connect=5 send=30 read=60 total=120",
         server: str = "",
     ) -> None:
         program = find_program("nginx", PACKAGES)

@@ -22,29 +22,54 @@ local HOP_BY_HOP = {
     ["upgrade"] = true,
 }
 
---- Read the text of a head: lines with their CRLFs, without the empty one.
+local SPACE, TAB = byte(" "), byte("\t")
+
+local function is_blank(char)
+    return char == SPACE or char == TAB
+end
+
+--- The part of the line from `first` on, without blanks at its ends.
+local function trimmed(line, first)
+    local last = #line
+    while is_blank(byte(line, first)) do
+        first = first + 1
+    end
+    while last >= first and is_blank(byte(line, last)) do
+        last = last - 1
+    end
+    return sub(line, first, last)
+end
+
+local function has_line_noise(line)
+    return find(line, "\r", 1, true) or find(line, "\n", 1, true) or find(line, "\0", 1, true)
+end
+
+--- Read the text of a head: lines with their CRLFs, without the empty one. By plain searches: patterns took a fifth of
+-- a request's time.
 -- @return start line and a list of { name, value, key = lower-case name }; or nil and what is wrong.
 function _M.parse(text)
     local start_line, fields, last = nil, {}, nil
-    if find(text, "%z") then
-        return nil, "a NUL in a head"
-    end
-    for line in gmatch(text, "(.-)\r\n") do
-        if find(line, "[\r\n]") then
-            return nil, "a bare CR or LF in a head"
+    local at = 1
+    while at <= #text do
+        local stop = find(text, "\r\n", at, true)
+        local line = sub(text, at, (stop or 0) - 1)
+        if not stop or has_line_noise(line) then
+            return nil, "a NUL, a bare CR or LF in a head"
         elseif not start_line then
             start_line = line
-        elseif last and find(line, "^[ \t]") then
+        elseif last and is_blank(byte(line)) then
             -- Obsolete folding: Symantec's X-Violations-Found comes so.
-            last[2] = last[2] .. " " .. match(line, "^[ \t]*(.-)[ \t]*$")
+            last[2] = last[2] .. " " .. trimmed(line, 1)
         else
-            local name, value = match(line, "^([^%s:%c]+):[ \t]*(.-)[ \t]*$")
-            if not name then
+            local colon = find(line, ":", 1, true)
+            local name = colon and sub(line, 1, colon - 1)
+            if not name or name == "" or find(name, "[%s%c]") then
                 return nil, "a malformed header line"
             end
-            last = { name, value, key = lower(name) }
+            last = { name, trimmed(line, colon + 1), key = lower(name) }
             fields[#fields + 1] = last
         end
+        at = stop + 2
     end
     if not start_line then
         return nil, "an empty head"

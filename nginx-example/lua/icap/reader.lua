@@ -30,7 +30,8 @@ local function up_to(self, mark, max_bytes)
     local from = self.at
     while true do
         local first, last = find(self.buffer, mark, from, true)
-        local length = (first or #self.buffer + 1) - self.at
+        -- Without the mark, its beginning may be among what is there.
+        local length = (first or #self.buffer + 2 - #mark) - self.at
         if length > max_bytes then
             return nil, "more than " .. max_bytes .. " bytes of protocol"
         end
