@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engines.office import embedded, findings, ole_table, vba, vba_table
+from engines.office import biff, embedded, findings, ole_table, vba, xlm
 from engines.office.compound import ENTRIES_LIMIT, ORPHANS, Compound, Damaged, Entry
 from engines.office.limits import OfficeOptions
+from engines.office.tables import COMBINATIONS
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.indicators import Indicator, add_up
 from icapd.scan.model import Budget, Finding, Sample
 
 FORMAT: Final = "ole"
-COMBINATIONS: Final = (*vba_table.COMBINATIONS, *ole_table.COMBINATIONS)
 _STORAGES_MAX: Final = 256
 _DDE_FIELD = re.compile(
     rb"\x13[ -~\x01]{0,40}DDE(?:AUTO)?[ \t][^\x13-\x15]{0,400}"
@@ -172,6 +172,18 @@ def _slides(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bo
     return False
 
 
+def _workbook(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    workbook = biff.read_workbook(content, budget)
+    found.signs += xlm.workbook_signs(workbook, budget)
+    if workbook.is_encrypted:
+        found.notes.append(findings.encrypted("xls", sample.trail))
+    if workbook.limit:
+        found.notes.append(findings.limit(workbook.limit, sample.trail))
+    if workbook.formulas:
+        found.members.append(("XLM", "\n".join(workbook.formulas).encode("utf-8", "replace")))
+    return False
+
+
 def _current_user(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
     if int.from_bytes(content[12:16], "little") == _PROTECTED_SLIDES:
         found.notes.append(findings.encrypted("ppt", sample.trail))
@@ -189,6 +201,8 @@ _READERS: Final[dict[str, Callable[[bytes, Sample, _Found, Budget], bool]]] = {
     "equation native": _equation,
     "worddocument": _word,
     "powerpoint document": _slides,
+    "workbook": _workbook,
+    "book": _workbook,
     "current user": _current_user,
     "encryptedpackage": _encrypted_package,
 }

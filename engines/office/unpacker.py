@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from engines.office import ole_files
+from engines.office import activemime, ole_files, ooxml, rtf
 from engines.office.compound import MAGIC
 from engines.office.findings import ENGINE
 from engines.office.limits import OfficeOptions
@@ -13,7 +13,11 @@ from icapd.scan.model import Budget, Finding, Sample
 
 Reader = Callable[[Sample, OfficeOptions, Budget], Iterator[Sample | Finding]]
 
-_BY_MAGIC: Final[dict[bytes, Reader]] = {MAGIC[:4]: ole_files.unpack}
+_BY_MAGIC: Final[dict[bytes, Reader]] = {
+    MAGIC[:4]: ole_files.unpack,
+    rtf.MAGIC: rtf.unpack,
+    activemime.MAGIC[:4]: activemime.unpack,
+}
 
 
 class OfficeUnpacker:
@@ -34,4 +38,9 @@ class OfficeUnpacker:
 
 
 def _reader(sample: Sample) -> Reader | None:
-    return _BY_MAGIC.get(sample.head(4))
+    reader = _BY_MAGIC.get(sample.head(4))
+    if reader is None:
+        return ooxml.unpack if ooxml.matches(sample) else None
+    if reader is activemime.unpack and sample.head(len(activemime.MAGIC)) != activemime.MAGIC:
+        return None
+    return reader

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from engines.pdf.values import Value
 
 _PADDING: Final = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
-_NOT_ENCRYPTED: Final = frozenset({"XRef"})
 _KEY_BYTES: Final = (5, 16)
 """40 and 128 bits: what programs write. OpenSSL's RC4 takes no lengths between that would fit."""
 _ROUNDS_MAX: Final = 4096
@@ -48,7 +47,7 @@ class Cipher:
 
     def stream(self, raw: bytes, number: int, generation: int, dictionary: Mapping[str, Value]) -> bytes:
         kind = dictionary.get("Type")
-        if kind in _NOT_ENCRYPTED or (kind == "Metadata" and self._keeps_metadata_plain):
+        if kind == "XRef" or (kind == "Metadata" and self._keeps_metadata_plain):
             return raw
         filters = dictionary.get("Filter")
         if filters == "Crypt" or (isinstance(filters, list) and filters[:1] == ["Crypt"]):

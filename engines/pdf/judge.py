@@ -9,7 +9,7 @@ from typing import Final
 from engines.pdf import table
 from engines.pdf.document import Document, Object
 from engines.pdf.script import SCRIPT_CHARACTERS_MAX
-from engines.pdf.values import DEPTH_MAX, Ref, Value, text_of
+from engines.pdf.values import DEPTH_MAX, Name, Ref, Value, text_of
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.indicators import Indicator
 from icapd.scan.model import Budget
@@ -94,7 +94,7 @@ class Judge:
                     self._attachment(holder, entries)
                 case "XFA":
                     self._form(value)
-                case "Subtype" | "Type" if value in _MEDIA:
+                case "Subtype" | "Type" if isinstance(value, Name) and value in _MEDIA:
                     self.found.signs.append(table.RICH_MEDIA)
                 case "Type" if value == "EmbeddedFile":
                     self.found.signs.append(table.ATTACHMENT)
@@ -139,7 +139,7 @@ class Judge:
                 signs.append(table.LAUNCH_COMMAND)
         elif kind == "URI" and opens:
             signs.append(table.OPENS_ADDRESS)
-        elif kind in _FORM_ACTIONS:
+        elif isinstance(kind, Name) and kind in _FORM_ACTIONS:
             signs.append(table.SUBMITS_ON_OPEN if opens else table.SUBMIT)
         elif kind in ("GoToR", "GoToE") and any(map(_is_remote, self._texts(holder, action, 0))):
             signs.append(table.REMOTE_FILE)
