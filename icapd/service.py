@@ -22,11 +22,13 @@ from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
 from icapd.plugins import RulesetSnapshot, build_engines, encode_snapshot, gather_snapshot
 from icapd.reactor import Reactor, install_reactor
+from icapd.worker.activation import take_inherited
 from icapd.worker.control import control_name, open_control
 from icapd.worker.fleet import Fleet
 from icapd.worker.frames import Checked, Trial, decode_checked, encode, pack_problems, unpack_problems
-from icapd.worker.listening import open_sockets
+from icapd.worker.listening import open_listeners
 from icapd.worker.memfd import make_memfd
+from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Edition, Origin, encode_plan
 from icapd.worker.planning import make_plan, process_counts
 from icapd.worker.selftest import notes_of, try_engines
@@ -43,11 +45,12 @@ def serve(loaded: Loaded, origin: Origin) -> int:
     Raises: ConfigurationError when the rules, lists or addresses cannot be used.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # one that comes too early waits until we can take it
+    inherited, service_manager = take_inherited(), ServiceManager()
     settings = loaded.settings
     edition = make_edition(loaded)
     fronts, scanners = process_counts(settings)
     access_fd = _open_access(loaded)
-    sockets, admin = open_sockets(settings, fronts)
+    listeners = open_listeners(settings, fronts, inherited)
     writer = LineWriter(2)
     log = EventLog(settings.log.level, writer.write, "supervisor")
     log.event(
@@ -60,13 +63,13 @@ def serve(loaded: Loaded, origin: Origin) -> int:
     for note in notes_of(edition.trial):
         log.event(EventName.SELF_TEST, what=note)
     warn_of_few_descriptors(_raise_descriptor_limit(), settings.server.max_connections, fronts, scanners, log)
-    control = _open_control(admin, log)
+    control = _open_control(listeners.admin, log)
     reactor = install_reactor()
-    fleet = Fleet(reactor, sockets, edition, access_fd, log)
-    supervisor = Supervisor(reactor, fleet, origin, log)
-    reactor.callWhenRunning(supervisor.start, admin, control)
+    fleet = Fleet(reactor, listeners.shares, edition, access_fd, log)
+    supervisor = Supervisor(reactor, fleet, listeners, origin, service_manager, log)
+    reactor.callWhenRunning(supervisor.start, control)
     reactor.addSystemEventTrigger("after", "startup", lambda: _take_signals(reactor, supervisor))
-    for text in (*settings.server.listen, settings.server.admin):
+    for text in (*(listeners.addresses if inherited.icap else settings.server.listen), settings.server.admin):
         log.event(EventName.LISTENING, address=text)
     reactor.run(installSignalHandlers=True)
     for problem in supervisor.problems:

@@ -41,6 +41,11 @@ class Surroundings:
     """Whether this is the front that tells of what all fronts share."""
 
 
+def parts_of(plan: Plan, settings: Settings, count: int) -> tuple[object, ...]:
+    """What scanners are made of: where this is the same, they stay."""
+    return plan.ruleset, settings.scanners, settings.spool.directory, count
+
+
 class Scanning:
     """Scanners with one set of rules. Owns the snapshot's descriptor, which the next nursery reads again."""
 
@@ -54,11 +59,11 @@ class Scanning:
         on_build_failed: Callable[[Scanning, list[Problem]], None],
     ) -> None:
         self._snapshot_fd = snapshot_fd
-        self.made_of = (plan.ruleset, settings.scanners, count)
+        self.made_of = parts_of(plan, settings, count)
         nursery = NurseryProcess(
             around.reactor,
             snapshot_fd,
-            Confinement.of(settings.scanners, around.spool.settings.directory),
+            Confinement.of(settings.scanners, settings.spool.directory),
             around.log,
             lambda problems: on_build_failed(self, problems),
         )

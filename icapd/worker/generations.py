@@ -17,7 +17,7 @@ from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.observe.log import EventName
 from icapd.observe.metrics import DEFINITIONS, Counters, Labels
-from icapd.worker.generation import Generation, Scanning, Surroundings
+from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of
 from icapd.worker.plan import Plan
 from icapd.worker.planning import is_same_store
 
@@ -93,7 +93,7 @@ class Generations:
             self.abandon(self._next.number)
         now, settings = self.current, plan.read_settings()
         scanning = now.scanning
-        if scanning.made_of == (plan.ruleset, settings.scanners, scanners):
+        if scanning.made_of == parts_of(plan, settings, scanners):
             os.close(snapshot_fd)
         else:
             scanning = Scanning(self._around, plan, settings, snapshot_fd, scanners, self._on_build_failed)

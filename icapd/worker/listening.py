@@ -7,36 +7,72 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
 
 from icapd.config.address import Endpoint, parse_admin, parse_listen
 from icapd.config.schema import Settings
 from icapd.errors import ConfigurationError, Problem
+from icapd.worker.activation import Inherited, address_of, share_out
 
 _BACKLOG = 4096
 
 
-def open_sockets(settings: Settings, fronts: int) -> tuple[list[list[socket.socket]], socket.socket]:
+class Listeners:
+    """`shares`, the sockets of each front; the admin's. Closed by the supervisor when the server stops."""
+
+    def __init__(self, shares: list[list[socket.socket]], admin: socket.socket, own_paths: set[str]) -> None:
+        self.shares = shares
+        self.admin = admin
+        self._own_paths = own_paths
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where they listen, as the configuration would write it."""
+        return list(dict.fromkeys(address_of(listener) for own in self.shares for listener in own))
+
+    def close(self) -> None:
+        """Nobody can connect any more, unless a service manager keeps its own copies open."""
+        _close(self.shares, self._own_paths)
+
+
+def open_listeners(settings: Settings, fronts: int, inherited: Inherited) -> Listeners:
     """For each front its own socket of each address, and the admin's. The kernel spreads clients over the fronts.
 
+    What a service manager has opened already is not opened again.
     Raises: ConfigurationError with every address that cannot be had.
     """
-    shares: list[list[socket.socket]] = [[] for _ in range(fronts)]
+    shares = share_out(inherited.icap, fronts)
+    own_paths: set[str] = set()
     problems: list[Problem] = []
-    for index, text in enumerate(settings.server.listen):
+    for index, text in enumerate([] if inherited.icap else settings.server.listen):
+        endpoint = parse_listen(text)
         try:
-            for own, listener in zip(shares, _listen(parse_listen(text), fronts), strict=True):
+            for own, listener in zip(shares, _listen(endpoint, fronts), strict=True):
                 own.append(listener)
         except OSError as error:
             problems.append(Problem(f"server.listen[{index}]", f"{text}: {error.strerror or error}"))
+        else:
+            if endpoint.is_unix:
+                own_paths.add(endpoint.path)
+    admin = inherited.admin
     try:
-        [admin] = _listen(parse_admin(settings.server.admin), 1)
+        if admin is None:
+            [admin] = _listen(parse_admin(settings.server.admin), 1)
     except OSError as error:
         problems.append(Problem("server.admin", f"{settings.server.admin}: {error.strerror or error}"))
-    if problems:
-        close_listeners([listener for own in shares for listener in own])
+    if admin is None or problems:
+        _close(shares, own_paths)
         raise ConfigurationError(problems)
-    return shares, admin
+    return Listeners(shares, admin, own_paths)
+
+
+def _close(shares: list[list[socket.socket]], own_paths: set[str]) -> None:
+    """Files of Unix sockets go first: once we are deaf, they may be another server's."""
+    for path in own_paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for own in shares:
+        for listener in own:
+            listener.close()
 
 
 def _listen(endpoint: Endpoint, fronts: int) -> list[socket.socket]:
@@ -106,12 +142,3 @@ def _is_answered(path: str) -> bool:
         except BlockingIOError:
             return True
     return True
-
-
-def close_listeners(listeners: Sequence[socket.socket]) -> None:
-    """Closes listening sockets. Files of Unix sockets go first: once we are deaf, they may be another server's."""
-    for path in {listener.getsockname() for listener in listeners if listener.family == socket.AF_UNIX}:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    for listener in listeners:
-        listener.close()

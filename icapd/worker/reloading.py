@@ -84,7 +84,12 @@ class Reloads:
         self._deaths = 0
         self.counts: dict[ReloadResult, int] = {"reloaded": 0, "unchanged": 0, "failed": 0}
         self.succeeded_at = time.time()
-        self.has_failed = False
+        self.last: ReloadEnded | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last one did."""
+        return self.last is not None and self.last.result == "failed"
 
     @property
     def is_under_way(self) -> bool:
@@ -250,8 +255,7 @@ class Reloads:
         if self._phase is not _Phase.STOPPED:
             self._phase = _Phase.RESTING
         self.counts[result] += 1
-        self.has_failed = result == "failed"
-        if not self.has_failed:
+        if result != "failed":
             self.succeeded_at = time.time()
         ended = ReloadEnded(
             result,
@@ -261,6 +265,7 @@ class Reloads:
             round(self._reactor.seconds() - self._started_at, 3),
         )
         self._notes = []
+        self.last = ended
         self._log_end(ended)
         asking, self._asking, self._asked_again = self._asking, self._asked_again, []
         self._on_ended(ended)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import socket
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from icapd import __version__
 from icapd.errors import Problem
@@ -29,11 +31,13 @@ from icapd.worker.frames import (
     decode_values,
     unpack_problems,
 )
-from icapd.worker.listening import close_listeners
+from icapd.worker.listening import Listeners
 from icapd.worker.memfd import read_memfd
+from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Origin
 from icapd.worker.reloading import Reloads
 from icapd.worker.sandbox.report import sandbox_lines, sandbox_samples
+from icapd.worker.watch import RuleWatch
 
 _SCRAPE_S = 0.5
 _KILL_AFTER_S = 2.0
@@ -43,9 +47,19 @@ class Supervisor:
     """State: `_is_stopping` once SIGTERM has come; `_has_served` once a front was ready; `exit_code` is what the
     process should end with."""
 
-    def __init__(self, reactor: Reactor, fleet: Fleet, origin: Origin, log: EventLog) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        fleet: Fleet,
+        listeners: Listeners,
+        origin: Origin,
+        service_manager: ServiceManager,
+        log: EventLog,
+    ) -> None:
         self._reactor = reactor
         self._fleet = fleet
+        self._listeners = listeners
+        self._service_manager = service_manager
         self._log = log
         self._is_stopping = False
         self._was_ready = False
@@ -55,29 +69,51 @@ class Supervisor:
         self._admin_port: Any = None
         self._control: ControlSocket | None = None
         self._reloads = Reloads(reactor, fleet, origin, log, self._on_reload_begun, self._on_reload_ended)
+        self._watch = RuleWatch(reactor, self.reload, log)
+        self._watchdog = LoopingCall(self._tell_alive)
+        self._watchdog.clock = cast(IReactorTime, reactor)
         fleet.listen(self._take, self._note_readiness, self._reloads.on_front_started, self._on_front_lost)
         self.exit_code = 0
         self.problems: list[Problem] = []
 
-    def start(self, admin: socket.socket, control: socket.socket | None) -> None:
+    def start(self, control: socket.socket | None) -> None:
         """Starts all fronts and the admin endpoints."""
+        admin = self._listeners.admin
         site = admin_site(self._readiness, self._collect)
         self._admin_port = self._reactor.adoptStreamPort(admin.fileno(), admin.family, site)
         admin.close()
         if control is not None:
             self._control = ControlSocket(self._reactor, control, self.reload)
         self._fleet.start()
+        self._tell_status()
+        self._watch_rules()
+        if self._service_manager.watchdog_s:
+            self._watchdog.start(self._service_manager.watchdog_s / 2)
 
     def reload(self) -> Deferred[ReloadEnded]:
         """Reads everything anew, and changes to it if it is sound. Returns: how that ends; never fails."""
         return self._reloads.ask()
 
     def _on_reload_begun(self) -> None:
-        pass
+        self._service_manager.reload_begins()
 
     def _on_reload_ended(self, ended: ReloadEnded) -> None:
+        if self._is_stopping:
+            return
         if ended.result == "reloaded":
             self._log.set_level(self._fleet.edition.settings.log.level)
+            self._watch_rules()
+        self._service_manager.reload_ends()
+        self._tell_status()
+
+    def _watch_rules(self) -> None:
+        edition = self._fleet.edition
+        self._watch.watch(edition.watched if edition.settings.server.watch_rules else ())
+
+    def _tell_alive(self) -> None:
+        """To the service manager's watchdog: a supervisor without fronts that answer is of no use."""
+        if self._fleet.is_answering:
+            self._service_manager.alive()
 
     # Fronts
 
@@ -126,7 +162,19 @@ class Supervisor:
         is_ready = self._readiness()[0] == 200
         if is_ready and not self._was_ready:
             self._log.event(EventName.READY, fronts=len(self._fleet.fronts))
-        self._was_ready = is_ready
+        if is_ready is not self._was_ready:
+            self._was_ready = is_ready
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        """To the service manager, with what became of the last reload."""
+        status, text = self._readiness()
+        text = text.partition("\n")[0]
+        ended = self._reloads.last
+        if ended is not None:
+            where, what = ended.problems[0] if ended.problems else ("", "")
+            text += f"; reload {ended.result}" + (f": {where}: {what}" if what else "")
+        self._service_manager.readiness(status == 200, f"{text}; ISTag {self._fleet.edition.plan.istag}")
 
     def _collect(self) -> Deferred[Values]:
         """The sums over all fronts; a front that does not answer in time counts with what it said last."""
@@ -167,11 +215,13 @@ class Supervisor:
         if self._is_stopping:
             return
         self._is_stopping = self._fleet.is_stopping = True
+        self._service_manager.stopping()
+        self._watch.stop()
         self._reloads.stop()
         self._note_readiness()
         within_s = self._fleet.edition.settings.timeouts.shutdown_s
         self._log.event(EventName.DRAINING, within_s=within_s)
-        close_listeners([listener for front in self._fleet.fronts for listener in front.sockets])
+        self._listeners.close()
         self._fleet.tell_all(Drain(within_s))
         self._reactor.callLater(within_s + _KILL_AFTER_S, self._kill)
         self._finish_when_alone()
@@ -182,6 +232,8 @@ class Supervisor:
 
     def _finish_when_alone(self) -> None:
         if self._fleet.is_gone:
+            if self._watchdog.running:
+                self._watchdog.stop()
             self._log.event(EventName.STOPPED, exit_code=self.exit_code)
             self._reactor.stop()
 

@@ -17,6 +17,7 @@ from tests.process.reloading import MARK, Rules, found, hang_up, reload, wait_fo
 from tests.process.servers import CLEAN, ask, front_pids, request, trees, verdict, wait_ready
 from tests.support.eicar import EICAR
 from tests.support.engines import order
+from tests.support.gates import open_gate
 from tests.support.icap_client import IcapClient
 from tests.support.icapd import Icapd, to_toml
 from tests.support.process import wait_until
@@ -215,7 +216,7 @@ def test_a_scan_under_way_ends_with_the_rules_it_began_with(server: Icapd, rules
         assert reload(server).result == "reloaded"
         assert found(server)[1] == "second"
         assert len(children(front_pids(server)[0])) == 2
-        gate.touch()
+        open_gate(gate)
         assert answer.result().header("X-Virus-ID") == "first"
     [after] = trees(server)
 
@@ -311,7 +312,7 @@ def test_while_it_drains(serve: Serve, rules: Rules, tmp_path: Path) -> None:
         wait_for_event(server, "draining")
         ended = reload(server)
         assert (ended.result, ended.problems) == ("failed", [("reload", "the server is stopping")])
-        gate.touch()
+        open_gate(gate)
         assert verdict(answer.result()) == "CLEAN"
     wait_until(lambda: server.child.exit_code is not None, "the end")
 
