@@ -81,6 +81,11 @@ class Puppet:
             time.sleep(_POLL_S)
         return _report(Outcome.NOTHING_FOUND)
 
+    def _do_sleep(self, argument: str, budget: Budget) -> EngineReport:
+        """Nothing, after so many seconds; what follows the number makes one such body another than the next."""
+        time.sleep(float(argument.split()[0]))
+        return _report(Outcome.NOTHING_FOUND)
+
     def _do_write(self, argument: str, budget: Budget) -> EngineReport:
         """Leaves something in a file of that name."""
         with open(argument, "wb", buffering=0) as file:
