@@ -6,10 +6,12 @@ nothing. Child processes find the engine as they find every other one: by an ent
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +102,15 @@ class Puppet:
     def _do_decode(self, argument: str, budget: Budget) -> EngineReport:
         """Uses an encoding that a body names."""
         return _found(b"text".decode(argument))
+
+    def _do_descriptors(self, argument: str, budget: Budget) -> EngineReport:
+        """What kind of file each open descriptor is of."""
+        kinds = []
+        for number in range(1024):
+            with contextlib.suppress(OSError):
+                mode = os.fstat(number).st_mode
+                kinds.append("socket" if stat.S_ISSOCK(mode) else "device" if stat.S_ISCHR(mode) else "file")
+        return _found(" ".join(kinds))
 
     def _do_abort(self, argument: str, budget: Budget) -> EngineReport:
         os.abort()
