@@ -1,5 +1,8 @@
 /*
     PDF files that act. Readers accept a header anywhere in the first kilobyte, so these rules do too.
+
+    What runs on opening, and whether it is more than a form's own arithmetic, is the PDF engine's to say: it reads
+    the scripts, which a pattern cannot.
 */
 
 private rule pdf_file
@@ -8,22 +11,6 @@ private rule pdf_file
         $header = "%PDF-"
     condition:
         $header in (0..1024)
-}
-
-rule PDF_Script_On_Opening
-{
-    meta:
-        description = "A PDF file runs JavaScript by itself"
-        author = "icapd"
-        severity = "medium"
-        kind = "suspicious"
-        reference = "https://attack.mitre.org/techniques/T1059/007/"
-    strings:
-        $opening = /\/OpenAction[\s<\[\/0-9]/
-        $event = /\/AA\s{0,4}(<<|[0-9]{1,8}\s)/
-        $script = /\/(JavaScript|JS)[\s\(<\/>]/
-    condition:
-        pdf_file and ($opening or $event) and $script
 }
 
 rule PDF_Launches_Command

@@ -220,6 +220,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     if not any(word in plain for word in _WORTH):
         return
     part = _Part()
+    broken: list[Finding] = []
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = part.start
@@ -232,12 +233,13 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
             parser.Parse(data[at : at + _STEP_BYTES], at + _STEP_BYTES >= len(data))
     except _Doctype:
         part.signs.append(xlm_table.DOCTYPE)
-    except expat.ExpatError:
-        pass  # Office refuses such a part; what came before may still be told
+    except (expat.ExpatError, LookupError, ValueError):  # damaged, or in an encoding that expat is not told of
+        broken.append(findings.corrupt("xml", sample.trail))
     part.end_field()
     if part.formulas:
         part.signs += xlm.formula_signs("\n".join(part.formulas), budget)
     yield from add_up(findings.ENGINE, part.signs, COMBINATIONS, options.thresholds, sample.trail)
+    yield from broken
     for name, content in part.files:
         budget.take_member()
         budget.take_bytes(len(content))

@@ -5,6 +5,7 @@ Everything is bounded by what it is read from: a chunk gives 4096 bytes at most,
 
 from __future__ import annotations
 
+import codecs
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,8 +141,15 @@ def _records(directory: bytes) -> Iterator[tuple[int, bytes]]:
         at += size_bytes
 
 
+_ENCODINGS: Final = {
+    **{number: f"cp{number}" for number in (874, 932, 949, 950, *range(1250, 1259))},
+    936: "gbk",
+    65001: "utf-8",
+    10000: "mac-roman",
+}
+for _name in (*_ENCODINGS.values(), "utf-16"):
+    codecs.lookup(_name)  # loads it now: a scanner may open no file
+
+
 def _encoding(code_page: int) -> str:
-    known = {932: "cp932", 936: "gbk", 949: "cp949", 950: "cp950", 65001: "utf-8", 10000: "mac-roman"}
-    if code_page in known:
-        return known[code_page]
-    return f"cp{code_page}" if code_page in (874, *range(1250, 1259)) else "cp1252"
+    return _ENCODINGS.get(code_page, "cp1252")

@@ -74,16 +74,6 @@ OFFICE = [
 
 PDF = [
     text(
-        "PDF_Script_On_Opening",
-        _pdf("<< /Type /Catalog /OpenAction 2 0 R >>", "<< /S /JavaScript /JS (app.alert\\(1\\)) >>"),
-        _pdf("<< /Type /Catalog /OpenAction [3 0 R /Fit] >>"),
-    ),
-    text(
-        "PDF_Script_On_Opening",
-        _pdf("<< /AA << /O 2 0 R >> >>", "<< /S /JavaScript /JS 3 0 R >>"),
-        _pdf("<< /A 2 0 R >>", "<< /S /JavaScript /JS 3 0 R >>"),
-    ),
-    text(
         "PDF_Launches_Command",
         _pdf(f"<< /S /Launch /Win << /F ({'cm' + 'd.exe'}) /P (/c dir) >> >>"),
         _pdf("<< /S /Launch /F (manual.pdf) >>"),

@@ -275,6 +275,24 @@ def test_texts_and_files_of_a_part_end_at_their_limits(monkeypatch: pytest.Monke
     assert ooxml.EMBEDDED_LIMIT in names(scan(FLAT.encode()))
 
 
+@pytest.mark.parametrize("encoding", ["made-up", "shift_jis", "idna", "koi8-r"])
+def test_an_encoding_nobody_knows_is_damage_or_is_read(encoding: str) -> None:
+    text = relations(("attachedTemplate", "http://example.test/")).replace('"1.0"', f'"1.0" encoding="{encoding}"')
+    report = scan(package("_rels/.rels", text))
+    assert telling(report) in (
+        {(FindingKind.CORRUPT, "corrupt:xml")},
+        {(FindingKind.SUSPICIOUS, "ooxml:remote-template")},
+    )
+
+
+def test_a_part_that_breaks_off_is_damaged_and_judged_as_far_as_it_goes() -> None:
+    text = relations(("attachedTemplate", "http://example.test/"))
+    assert telling(scan(package("_rels/.rels", text[:-5]))) == {
+        (FindingKind.CORRUPT, "corrupt:xml"),
+        (FindingKind.SUSPICIOUS, "ooxml:remote-template"),
+    }
+
+
 def test_a_document_type_is_refused_before_its_entities_grow() -> None:
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "ha"}">' for n in range(20))
     text = f'<?xml version="1.0"?><!DOCTYPE a [{laughs}]><Relationships xmlns="{TYPES}">&a19;</Relationships>'
