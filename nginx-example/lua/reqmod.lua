@@ -77,4 +77,4 @@ if not ok then
     reply.record("failed", seconds, answer.icap_fields)
     return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
 end
-reply.record("modified", seconds, answer.icap_fields)
+reply.record("replaced", seconds, answer.icap_fields)

@@ -86,6 +86,14 @@ def test_closed_refuses_and_open_lets_through_whatever_the_server_does(
     assert [line.verdict for nginx in (closed, opened) for line in nginx.lines(path)] == ["failed", "bypassed"]
 
 
+def test_satisfy_any_does_not_spare_uploads_the_scan(start: StartNginx, origin: Origin) -> None:
+    """nginx would ask no further access phase once `allow` was enough."""
+    nginx = start(f"icap://{LOOPBACK}:{free_port()}/down", server="satisfy any; allow all;")
+
+    assert upload(nginx, SMALL, "/up/satisfied").status == 503
+    assert origin.uploads("/up/satisfied") == []
+
+
 def test_nobody_listens(start: StartNginx, origin: Origin) -> None:
     url = f"icap://{LOOPBACK}:{free_port()}/down"
     closed, opened = start(url), start(url, fail="open")
@@ -181,9 +189,11 @@ def test_body_that_breaks_in_the_middle_never_looks_whole(
     with stub(say) as server:
         nginx = start(server.url(), fail=fail)
         answer, _ = download(nginx, origin, SMALL)
+        refusal = upload(nginx, SMALL)
 
     assert not answer.is_whole
-    assert [line.verdict for line in nginx.lines("/down/file")] == ["cut"]
+    assert not refusal.is_whole
+    assert [line.verdict for path in ("/down/file", "/up/file") for line in nginx.lines(path)] == ["cut", "cut"]
 
 
 LAST = b"0\r\n\r\n"

@@ -170,7 +170,7 @@ def test_server_that_sends_back_while_it_reads_and_stops_reading_when_nobody_tak
     assert [each.sha256 for each in origin.uploads("/up/file")][-1] == hashlib.sha256(
         clean_bytes(40_000_000, "/up/file")
     ).hexdigest()
-    assert [line.verdict for line in nginx.lines("/up/file")] == ["modified"]
+    assert [line.verdict for line in nginx.lines("/up/file")] == ["replaced"]
     assert server.connections == 1
 
 

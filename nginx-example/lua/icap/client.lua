@@ -99,6 +99,32 @@ local function send_body(connection, source, rest)
     end
 end
 
+--- What goes out in one send: the heads, and with them the preview, or all of a short body.
+-- @return data for send; what was read of the body and is not among it; or nil and an error.
+local function first_part(connection, head, source, preview_bytes)
+    local is_short = (source.size_bytes or math.huge) <= INLINE_BYTES
+    local gathered, err = gather(source, preview_bytes or (is_short and source.size_bytes) or 0)
+    if not gathered then
+        connection.source_err = err
+        return nil, err
+    end
+    local part = preview_bytes and sub(gathered, 1, preview_bytes) or gathered
+    local rest = sub(gathered, #part + 1)
+    connection.has_sent_all = source.has_ended and rest == ""
+    if not preview_bytes and not connection.has_sent_all then
+        return head, gathered
+    end
+    local is_whole_preview = preview_bytes and connection.has_sent_all
+    return { head, part ~= "" and chunks.frame(part) or "", is_whole_preview and chunks.LAST_IEOF or chunks.LAST }, rest
+end
+
+local function start_writer(connection, source, rest)
+    -- Set before the thread runs: it may end, and clear it, before spawn returns.
+    connection.writer = true
+    local writer = ngx.thread.spawn(send_body, connection, source, rest)
+    connection.writer = connection.writer and writer
+end
+
 --- Send the request and read the head of the final answer.
 -- @return status, fields, whether 204 is legal; or nil and an error.
 local function exchange(connection, service, message, options)
@@ -106,27 +132,12 @@ local function exchange(connection, service, message, options)
     local allows_204 = options.allows_204 and message.keeps_body
     local preview_bytes = options_of.preview_bytes(options, message.extension)
     preview_bytes = preview_bytes and math.min(preview_bytes, body.HOLD_BYTES)
-    local is_short = (source.size_bytes or math.huge) <= INLINE_BYTES
-    local first, err = gather(source, preview_bytes or (is_short and source.size_bytes) or 0)
-    if not first then
-        connection.source_err = err
-        return nil, err
+    local head = open_request(service, message, allows_204, preview_bytes)
+    local data, rest = first_part(connection, head, source, preview_bytes)
+    if not data then
+        return nil, rest
     end
-    local data = { open_request(service, message, allows_204, preview_bytes) }
-    local rest = first
-    if preview_bytes then
-        local preview = sub(first, 1, preview_bytes)
-        rest = sub(first, preview_bytes + 1)
-        data[2] = preview ~= "" and chunks.frame(preview) or ""
-        connection.has_sent_all = rest == "" and source.has_ended
-        data[3] = connection.has_sent_all and chunks.LAST_IEOF or chunks.LAST
-    elseif is_short and source.has_ended then
-        data[2] = first ~= "" and chunks.frame(first) or ""
-        data[3] = chunks.LAST
-        connection.has_sent_all = true
-    end
-    local ok
-    ok, err = connection:send(data)
+    local ok, err = connection:send(data)
     if not ok then
         return nil, err
     end
@@ -138,10 +149,7 @@ local function exchange(connection, service, message, options)
         end
     end
     if not connection.has_sent_all then
-        -- The entry is written before the thread runs: it may end, and clear it, before spawn returns.
-        connection.writer = true
-        local writer = ngx.thread.spawn(send_body, connection, source, rest)
-        connection.writer = connection.writer and writer
+        start_writer(connection, source, rest)
     end
     local status, fields = read_head(connection)
     return status, fields, allows_204

@@ -22,7 +22,7 @@ local function threat_of(fields)
 end
 
 --- Put the outcome into $icap_verdict, $icap_threat, $icap_info and $icap_time.
--- @param verdict `allowed`, `blocked`, `modified`, `cut` (the answer broke off), `bypassed` (asked in vain, let
+-- @param verdict `allowed`, `blocked`, `replaced`, `cut` (the answer broke off), `bypassed` (asked in vain, let
 --   through) or `failed` (asked in vain, refused).
 -- @param seconds from the first byte sent to the answer's head.
 -- @param fields of the ICAP answer, if there was one.
