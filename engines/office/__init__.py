@@ -29,7 +29,8 @@ def _build(options: EngineOptions, material: Material) -> OfficeUnpacker:
 
 
 def _version() -> str:
-    return f"{_TABLES_VERSION} olefile {distribution_version('olefile')}"
+    packages = " ".join(f"{name} {distribution_version(name)}" for name in ("olefile", "cryptography"))
+    return f"{_TABLES_VERSION} {packages}"
 
 
 SPEC = EngineSpec(name="office", options=OfficeOptions, gather=_gather, build=_build, version=_version)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engines.office import biff, embedded, findings, ole_table, vba, xlm
+from engines.office import agile, biff, embedded, findings, ole_table, vba, xlm
 from engines.office.compound import ENTRIES_LIMIT, ORPHANS, Compound, Damaged, Entry
 from engines.office.limits import OfficeOptions
 from engines.office.tables import COMBINATIONS
@@ -41,6 +41,8 @@ class _Found:
     project: dict[str, bytes] = field(default_factory=dict)
     forms: list[bytes] = field(default_factory=list)
     loose: list[tuple[str, bytes]] = field(default_factory=list)
+    encryption: bytes = b""
+    package: bytes = b""
 
 
 def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[Sample | Finding]:
@@ -61,6 +63,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
         found.notes += [findings.limit(ENTRIES_LIMIT, sample.trail)] if file.has_more else []
         try:
             _read(file, sample, found, budget)
+            _unlock(sample, found, budget)
         except LimitReached as error:
             reached = error.limit
         project = vba.read_project(file, found.project, budget)
@@ -190,9 +193,26 @@ def _current_user(content: bytes, sample: Sample, found: _Found, budget: Budget)
     return False
 
 
+def _encryption(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
+    found.encryption = content
+    return True
+
+
 def _encrypted_package(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
-    found.notes.append(findings.encrypted("ooxml", sample.trail))
-    return False
+    found.package = content
+    return True
+
+
+def _unlock(sample: Sample, found: _Found, budget: Budget) -> None:
+    """A package that Office opens with its own default password is a member, any other is ENCRYPTED."""
+    if not found.package:
+        return
+    try:
+        found.members.append(("EncryptedPackage", agile.decrypt(found.encryption, found.package, budget)))
+    except agile.Locked:
+        found.notes.append(findings.encrypted("ooxml", sample.trail))
+    else:
+        found.signs.append(ole_table.DEFAULT_KEY)
 
 
 _READERS: Final[dict[str, Callable[[bytes, Sample, _Found, Budget], bool]]] = {
@@ -204,6 +224,7 @@ _READERS: Final[dict[str, Callable[[bytes, Sample, _Found, Budget], bool]]] = {
     "workbook": _workbook,
     "book": _workbook,
     "current user": _current_user,
+    "encryptioninfo": _encryption,
     "encryptedpackage": _encrypted_package,
 }
 """What is known of a stream by its name; True when the stream itself is no member any more."""

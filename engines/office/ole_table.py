@@ -38,9 +38,12 @@ DDE_COMMAND: Final = Indicator("ole:dde-command", "dde-command", 100, HIGH, "T15
 UNLINKED: Final = Indicator("ole:unlinked-stream", "malformed", 5, INFO, "T1564", "[MS-CFB] 2.6.4",
                             "A stream that no storage names")
 
+DEFAULT_KEY: Final = Indicator("ole:default-password", "hidden", 20, MEDIUM, "T1027.013", "[MS-OFFCRYPTO] 2.3.4",
+                               "Encrypted with the password that Office tries by itself")
+
 ALL: Final = (
     PACKAGE, PROGRAM, EXECUTABLE, LINK, SCRIPT_LINK, EQUATION, EQUATION_OVERFLOW, ACTIVEX, FLASH, BROWSER,
-    OLD_CONTROL, DDE, DDE_COMMAND, UNLINKED,
+    OLD_CONTROL, DDE, DDE_COMMAND, UNLINKED, DEFAULT_KEY,
 )
 
 CLASSES: Final[dict[str, Indicator]] = {

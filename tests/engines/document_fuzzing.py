@@ -11,6 +11,7 @@ from random import Random
 from icapd.scan.model import FindingKind, Outcome
 from tests.engines import test_office_ole, test_office_parts, test_office_rtf, test_pdf
 from tests.engines.document_probe import scan
+from tests.engines.office_locking import agile
 from tests.engines.office_writing import compound, compressed, native_package, vba_streams
 from tests.engines.test_office_parts import AUTO, EXEC, cell, workbook
 
@@ -23,6 +24,7 @@ SEEDS: dict[str, list[bytes]] = {
         compound(vba_streams({"M": _CODE, "N": ""})),
         compound({"\x01Ole10Native": native_package("a.exe", b"MZ"), "Equation Native": bytes(64)}),
         *test_office_ole.LOCKED.values(),
+        agile(b"package" * 20, "Velvet" + "Sweatshop", 10),
     ],
     "vba": [compressed(_CODE.encode() * 20)],
     "biff": [workbook(cell(EXEC) * 5, AUTO)],
