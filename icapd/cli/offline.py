@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from icapd.cache.flight import SingleFlight
 from icapd.cache.tiers import VerdictCache
 from icapd.cli.files import FileBody, open_body
 from icapd.config.load import Loaded
-from icapd.config.schema import DiskCache, MemcachedCache, SpoolTable
+from icapd.config.schema import DiskCache, MemcachedCache, SpoolTable, time_zone, week_minute
 from icapd.errors import ConfigurationError, IcapdError, Problem
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
@@ -92,6 +93,7 @@ class OfflineScan:
         self._sink = sink
         self._jobs = jobs
         self._policy = loaded.policies[settings.server.policy]
+        self._zone = time_zone(settings.server.time_zone)
         self._memory_bytes = scanners.inline_bytes
         self._spool = Spool(SpoolTable())  # its totals bound what clients send; files stay where they are
         self._troubles = 0
@@ -213,6 +215,7 @@ class OfflineScan:
             extension=extension or None,
             size_bytes=body.size_bytes,
             report=report,
+            week_minute=week_minute(time.time(), self._zone),
         )
         return Scanned(path, report, self._policy.decide(facts), body.sha256())
 

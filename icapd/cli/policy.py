@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator
-from datetime import datetime
 
 import msgspec
 
 from icapd.cli.config import load_configuration
 from icapd.cli.exits import Exit
 from icapd.config.load import Loaded
-from icapd.config.schema import Service, time_zone
+from icapd.config.schema import Service, time_zone, week_minute
 from icapd.config.warnings import warnings
 from icapd.errors import ConfigurationError, Problem
 from icapd.icap.http import read_request
 from icapd.policy.explain import Explanation, explain
 from icapd.policy.facts import Facts
 from icapd.policy.outcomes import Result, report_result, result_of, sample_report
-from icapd.policy.times import DAYS
+from icapd.policy.times import DAY_MINUTES, DAYS
 from icapd.scan.merge import with_findings
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
 
@@ -82,10 +82,10 @@ def _facts(options: argparse.Namespace, loaded: Loaded, service: Service) -> Fac
 
 def _week_minute(options: argparse.Namespace, loaded: Loaded) -> int:
     """The time that was named; where none was, now."""
-    now = datetime.now(time_zone(loaded.settings.server.time_zone))
-    day = now.weekday() if options.weekday is None else DAYS.index(options.weekday)
-    minute = now.hour * 60 + now.minute if options.time is None else options.time
-    return int(day * 24 * 60 + minute)
+    today, now = divmod(week_minute(time.time(), time_zone(loaded.settings.server.time_zone)), DAY_MINUTES)
+    day = today if options.weekday is None else DAYS.index(options.weekday)
+    minute: int = now if options.time is None else options.time
+    return day * DAY_MINUTES + minute
 
 
 def _reports(options: argparse.Namespace) -> Iterator[ScanReport]:

@@ -12,11 +12,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 
 from twisted.python.failure import Failure
 
-from icapd.config.schema import Settings, time_zone
+from icapd.config.schema import Settings, time_zone, week_minute
 from icapd.errors import SpoolError
 from icapd.icap import CodecLimits, RequestHead
 from icapd.net.broken import BrokenTransfers
@@ -134,8 +133,7 @@ class Gateway:
         """Some times a second, so that no request pays for it."""
         now = time.time()
         self.wall_offset = now - self.now()
-        local = datetime.fromtimestamp(now, self._zone)
-        self.week_minute = (local.weekday() * 24 + local.hour) * 60 + local.minute
+        self.week_minute = week_minute(now, self._zone)
 
     def record(self, line: AccessLine, report: ScanReport | None) -> None:
         """Counts and logs a finished transaction."""

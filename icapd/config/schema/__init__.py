@@ -32,6 +32,7 @@ from icapd.config.schema.serving import PolicyName as PolicyName
 from icapd.config.schema.serving import Server as Server
 from icapd.config.schema.serving import Timeouts as Timeouts
 from icapd.config.schema.zones import time_zone as time_zone
+from icapd.config.schema.zones import week_minute as week_minute
 
 
 class Log(Table):
