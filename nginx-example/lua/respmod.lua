@@ -123,10 +123,13 @@ end
 local connection = answer.connection
 
 if answer.is_unmodified then
-    reply.record("allowed", seconds, answer.icap_fields)
     connection:stop_writer(true)
     connection:release()
-    if not message.restart() then
+    -- What was judged, and never a second fetch: that could be something else.
+    local is_held = response.body:rewind()
+    reply.record(is_held and "allowed" or "cut", seconds, answer.icap_fields)
+    if not is_held then
+        response:release()
         return reply.break_off("the response that was let through is gone")
     end
     return pass()

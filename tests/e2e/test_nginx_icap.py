@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.nginx_traffic import StartNginx, allow, clean_bytes, download, stub, upload
 from tests.support.fetch import fetch
 from tests.support.icap_stub import CONTINUE, OPTIONS, UNCHANGED, IcapStub, Request, answer_with
-from tests.support.origin import Origin, Page
+from tests.support.origin import Framing, Origin, Page
 from tests.support.ports import LOOPBACK
 from tests.support.process import wait_until
 from tests.support.tls import self_signed
@@ -65,9 +65,9 @@ def test_user_and_request_id_are_passed(start: StartNginx, origin: Origin) -> No
     [(SMALL, "length", "204"), (HOLD, "length", "204"), (HOLD + 1, "length", ""), (SMALL, "chunked", "")],
 )
 def test_204_is_offered_for_a_response_that_is_held(
-    start: StartNginx, origin: Origin, size_bytes: int, framing: str, offered: str
+    start: StartNginx, origin: Origin, size_bytes: int, framing: Framing, offered: str
 ) -> None:
-    origin.serve("/down/x", Page(clean_bytes(size_bytes), framing=framing))  # type: ignore[arg-type]
+    origin.serve("/down/x", Page(clean_bytes(size_bytes), framing=framing))
     with stub(echo) as server:
         nginx = start(server.url())
         answer = fetch(nginx.port, nginx.url("/down/x"))
@@ -115,7 +115,7 @@ def test_preview(start: StartNginx, origin: Origin, size_bytes: int, goes_on: bo
         (b"Preview: 10\r\nTransfer-Preview: txt\r\nTransfer-Complete: *\r\n", "/down/a.zip", ""),
         (b"Preview: 10\r\nTransfer-Preview: *\r\nTransfer-Complete: zip\r\n", "/down/a.zip", ""),
         (b"Preview: 10\r\nTransfer-Preview: *\r\nTransfer-Ignore: jpg\r\n", "/down/a.jpg", ""),
-        (b"Preview: 99999999\r\nTransfer-Preview: *\r\n", "/down/a.jpg", "65536"),
+        (b"Preview: 99999999\r\nTransfer-Preview: *\r\n", "/down/a.jpg", "32768"),
         (b"Preview: -1\r\nTransfer-Preview: *\r\n", "/down/a.jpg", ""),
     ],
 )
@@ -128,6 +128,22 @@ def test_preview_goes_by_the_lists_of_options(
 
     assert (answer.status, answer.body) == (200, body)
     assert [request.header("Preview") for request in server.requests] == [preview]
+
+
+@pytest.mark.parametrize("size_bytes", [32_768, 32_769, HOLD, HOLD + 1, LARGE])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_response_let_through_by_its_preview_is_the_one_that_was_shown(
+    start: StartNginx, origin: Origin, size_bytes: int, framing: Framing
+) -> None:
+    """Never fetched again: the second answer could be another."""
+    body = clean_bytes(size_bytes)
+    origin.serve(f"/down/once/{framing}/{size_bytes}", Page(body, framing=framing))
+    with stub(allow, OPTIONS + b"Preview: 99999999\r\nTransfer-Preview: *\r\n") as server:
+        nginx = start(server.url())
+        answer = fetch(nginx.port, nginx.url(f"/down/once/{framing}/{size_bytes}"))
+
+    assert (answer.status, answer.body == body) == (200, True)
+    assert len(origin.requests(f"/down/once/{framing}/{size_bytes}")) == 1
 
 
 def test_page_before_the_body_has_ended(start: StartNginx, origin: Origin) -> None:

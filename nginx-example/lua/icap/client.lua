@@ -15,6 +15,8 @@ local _M = {}
 -- A body that is there whole and no longer than this goes out with its head in one send, without a thread: any
 -- socket's buffers take it.
 local INLINE_BYTES = 16384
+-- The largest preview: with the last piece read for it, it is still held when a 204 lets the response pass.
+local PREVIEW_MAX_BYTES = body.HOLD_BYTES - body.PIECE_BYTES
 
 --- What is sent before the first body byte: the ICAP head and the encapsulated ones.
 local function open_request(service, message, allows_204, preview_bytes)
@@ -131,7 +133,7 @@ local function exchange(connection, service, message, options)
     local source = message.source
     local allows_204 = options.allows_204 and message.keeps_body
     local preview_bytes = options_of.preview_bytes(options, message.extension)
-    preview_bytes = preview_bytes and math.min(preview_bytes, body.HOLD_BYTES)
+    preview_bytes = preview_bytes and math.min(preview_bytes, PREVIEW_MAX_BYTES)
     local head = open_request(service, message, allows_204, preview_bytes)
     local data, rest = first_part(connection, head, source, preview_bytes)
     if not data then
