@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.eicar import EICAR
 from tests.support.fetch import Answer, fetch
-from tests.support.icap_stub import OPTIONS, UNCHANGED, Exchange, IcapStub, Request
+from tests.support.icap_stub import OPTIONS, UNCHANGED, Exchange, IcapStub, Request, answer_with
 from tests.support.nginx import Nginx
 from tests.support.origin import Origin, Page
 
@@ -86,3 +86,11 @@ def wrong_downloads(nginx: Nginx, body: bytes, count: int, at_once: int) -> list
 
     with ThreadPoolExecutor(at_once) as browsers:
         return [wrong for wrong in browsers.map(one, range(count)) if wrong]
+
+
+def echo(request: Request) -> None:
+    request.send(answer_with(request.heads[-1], request.body(), kind=kind(request)))
+
+
+def kind(request: Request) -> str:
+    return "res" if len(request.heads) == 2 else "req"
