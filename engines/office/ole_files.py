@@ -28,6 +28,7 @@ _DDE_FIELD = re.compile(
 )
 _STORED_OBJECT = re.compile(rb"\x10\x00\x11\x10")
 """The head of a compressed ExOleObjStg ([MS-PPT] 2.10.34): instance 1, type 0x1011."""
+_WORD_MAGICS: Final = (b"\xec\xa5", b"\xdc\xa5")
 _PROTECTED_SLIDES: Final = 0xF3D1C4DF
 
 
@@ -146,7 +147,7 @@ def _equation(content: bytes, sample: Sample, found: _Found, budget: Budget) -> 
 
 def _word(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
     """The flags of the FIB ([MS-DOC] 2.5.2) and the fields of the text."""
-    if len(content) >= 12 and content[11] & 0x01:
+    if content[:2] in _WORD_MAGICS and len(content) >= 12 and content[11] & 0x01:
         found.notes.append(findings.encrypted("doc", sample.trail))
         return False
     for match in _DDE_FIELD.finditer(content):

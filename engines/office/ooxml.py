@@ -49,10 +49,14 @@ _MACRO_SHEETS: Final = frozenset({"xlmacrosheet", "xlintlmacrosheet"})
 
 
 def matches(sample: Sample) -> bool:
-    """XML of an office program that is worth reading; all other XML costs a search for a few words."""
-    if sample.identity.media_type != "application/xml":
+    """XML of an office program; all other XML costs a search for a few words.
+
+    A member with the name of a part is searched whole: a long comment may stand before its root and hide what it is.
+    """
+    is_part = bool(sample.trail) and sample.name.lower().endswith((".rels", ".xml"))
+    if not is_part and sample.identity.media_type != "application/xml":
         return False
-    head = sample.head(_HEAD_BYTES)
+    head = bytes(sample.data) if is_part else sample.head(_HEAD_BYTES)
     if b"\0" in head[:64]:
         head = head.replace(b"\0", b"")
     return any(name in head for name in _OFFICE)

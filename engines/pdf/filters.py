@@ -23,7 +23,7 @@ STREAM_LIMIT: Final = "pdf.max_stream_bytes"
 _BLOCK: Final = 256 * 1024
 _ROW_BYTES_MAX: Final = 1 << 20
 SLOW_LIMIT: Final = "pdf.max_slow_bytes"
-SLOW_BYTES_MAX: Final = 2_000_000
+SLOW_BYTES_MAX: Final = 1_500_000
 """Bytes of one document that may go through filters that take a step of ours for each of them."""
 _CHARACTERS_AT_ONCE: Final = 5 * 65_536
 PICTURES: Final = frozenset({"DCTDecode", "DCT", "JPXDecode", "CCITTFaxDecode", "CCF", "JBIG2Decode"})

@@ -86,6 +86,14 @@ FOUND = {
         relation("attachedTemplate", "&#x68;ttp://example.test/a.dotm"),
         "ooxml:remote-template",
     ),
+    "a template behind a long comment": (
+        package(
+            "word/_rels/settings.xml.rels",
+            f"<!--{'x' * 70_000}-->"
+            + relations(("attachedTemplate", "http://example.test/")).replace('<?xml version="1.0"?>', ""),
+        ),
+        "ooxml:remote-template",
+    ),
     "a template on a share": (relation("attachedTemplate", "\\\\192.0.2.1\\a.dotm"), "ooxml:remote-template"),
     "an object": (relation("oleObject", "http://example.test/a.html"), "ooxml:remote-object"),
     "a frame": (relation("frame", "http://example.test/a.html"), "ooxml:remote-object"),
