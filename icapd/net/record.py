@@ -24,11 +24,13 @@ class Claims:
     """
 
     __slots__ = (
+        "_client",
         "_facts",
         "_head",
         "_http",
         "_peer",
         "_service",
+        "_url",
         "_users_are_base64",
         "_week_minute",
         "inner",
@@ -43,6 +45,8 @@ class Claims:
         self._service = service
         self._week_minute = week_minute
         self._peer = peer
+        self._client = ""
+        self._url = ""
         self._facts: Facts | None = None
         self._http: HttpRequest | None = None
         self.is_response = head.method == "RESPMOD"
@@ -64,8 +68,17 @@ class Claims:
     @property
     def client(self) -> str:
         """Whom the gateway serves; the gateway itself when it does not say."""
-        value = self._head.values.get(b"x-client-ip")
-        return _text(value) if value else self._peer
+        if not self._client:
+            value = self._head.values.get(b"x-client-ip")
+            self._client = _text(value) if value else self._peer
+        return self._client
+
+    @property
+    def url(self) -> str:
+        """Of the HTTP request, as it may be logged."""
+        if not self._url:
+            self._url = self.http.url
+        return self._url
 
     @property
     def user(self) -> str:
@@ -76,11 +89,11 @@ class Claims:
     def facts(self) -> Facts:
         """The transaction as policy sees it; the same object each time, as its report is set later."""
         if self._facts is None:
-            http, inner = self.http, self.inner
+            http, inner, client = self.http, self.inner, self.client
             self._facts = Facts(
                 method=self._head.method,
                 service=self._service,
-                client=None if self.client == LOCAL else self.client,
+                client=None if client == LOCAL else client,
                 user=self.user or None,
                 host=http.host or None,
                 http_method=http.method or None,
@@ -89,7 +102,7 @@ class Claims:
                 extension=http.extension or None,
                 size_bytes=inner.content_length,
                 groups=read_groups(self._head.values, self._users_are_base64),
-                url=http.url or None,
+                url=self.url or None,
                 week_minute=self._week_minute,
             )
         return self._facts
@@ -130,7 +143,7 @@ class Claims:
             head.method,
             status,
             http.method,
-            http.url,
+            self.url,
             read_status(head.http_response),
             self.inner.media_type,
             "" if report is None else report.identity.media_type,

@@ -214,8 +214,9 @@ class ScannerPool:
 
     def _next_job(self) -> Job | None:
         """The older of those that may run: large ones never take the last scanner that small ones could have."""
-        small = self._small.queue.peek()
-        large = self._large.queue.peek() if self._running_large < self._large_max else None
+        if not self._large.queue.cost or self._running_large >= self._large_max:
+            return self._small.take(self._clock()) if self._small.queue.cost else None
+        small, large = self._small.queue.peek(), self._large.queue.peek()
         if small is not None and (large is None or small.task.number < large.task.number):
             return self._small.take(self._clock())
         return None if large is None else self._large.take(self._clock())
