@@ -16,7 +16,8 @@ RECORDS_LIMIT: Final = "office.max_biff_records"
 TEXT_CHARACTERS_MAX: Final = 1_000_000
 FORMULA_BYTES_MAX: Final = 500_000
 FORMULA_LIMIT: Final = "office.max_formula_bytes"
-_SHEETS_MAX: Final = 1024
+SHEETS_MAX: Final = 1024
+SHEETS_LIMIT: Final = "office.max_sheets"
 _BOF, _EOF = 0x0809, 0x000A
 _FORMULA, _STRING = 0x0006, 0x0207
 _FILEPASS, _NAME, _SHEET, _SUPBOOK = 0x002F, 0x0018, 0x0085, 0x01AE
@@ -84,7 +85,9 @@ def _read(data: bytes, found: Workbook, records: _Records) -> None:
         if kind == _FILEPASS:
             found.is_encrypted = True
             return
-        if kind == _SHEET and len(content) >= 6 and len(sheets) < _SHEETS_MAX:
+        if kind == _SHEET and len(content) >= 6:
+            if len(sheets) >= SHEETS_MAX:
+                raise LimitReached(SHEETS_LIMIT)
             place, state, sheet_kind = struct.unpack_from("<IBB", content)
             sheets.append((place, state & 3, sheet_kind))
         elif kind == _NAME:
@@ -140,6 +143,8 @@ def _formulas(records: Iterator[tuple[int, bytes]], found: Workbook) -> None:
         elif kind == _STRING and len(content) >= 3:
             length, flags = struct.unpack_from("<HB", content)
             text = content[3 : 3 + length * (flags + 1)].decode("utf-16-le" if flags & 1 else "latin-1", "replace")
-        if text and left > 0:
-            found.formulas.append(text[:left])
-            left -= len(text)
+        left -= len(text)
+        if left < 0:
+            raise LimitReached(FORMULA_LIMIT)
+        if text:
+            found.formulas.append(text)

@@ -20,7 +20,8 @@ from icapd.scan.indicators import Indicator, add_up
 from icapd.scan.model import Budget, Finding, Sample
 
 FORMAT: Final = "ole"
-_STORAGES_MAX: Final = 256
+STORAGES_MAX: Final = 256
+STORAGES_LIMIT: Final = "office.max_slide_objects"
 _DDE_FIELD = re.compile(
     rb"\x13[ -~\x01]{0,40}DDE(?:AUTO)?[ \t][^\x13-\x15]{0,400}"
     rb"|\x13\0(?:[ -~\x01]\0){0,40}D\0D\0E\0(?:A\0U\0T\0O\0)?[ \t]\0[^\x13-\x15]{0,800}",
@@ -42,6 +43,7 @@ class _Found:
     project: dict[str, bytes] = field(default_factory=dict)
     forms: list[bytes] = field(default_factory=list)
     loose: list[tuple[str, bytes]] = field(default_factory=list)
+    left_bytes: int = field(default_factory=lambda: vba.SOURCE_BYTES_MAX)
     encryption: bytes = b""
     package: bytes = b""
 
@@ -58,7 +60,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     except Damaged:
         found.notes.append(findings.corrupt(FORMAT, sample.trail))
         raw = bytes(sample.data)
-        found.loose += [(f"VBA/recovered {number}", text) for number, text in enumerate(vba.carved(raw, budget), 1)]
+        _carve(raw, "recovered", found, budget)
         project = vba.Project()
     else:
         found.notes += [findings.limit(ENTRIES_LIMIT, sample.trail)] if file.has_more else []
@@ -70,7 +72,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
         project = vba.read_project(file, found.project, budget)
     _add_loose(found, project)
     found.signs += vba.signs(project, found.forms, budget)
-    if project.is_cut:
+    if project.is_cut or found.left_bytes <= 0:
         found.notes.append(findings.limit(vba.SOURCE_LIMIT, sample.trail))
     yield from add_up(findings.ENGINE, found.signs, COMBINATIONS, options.thresholds, sample.trail)
     yield from found.notes
@@ -88,7 +90,7 @@ def _add_loose(found: _Found, project: vba.Project) -> None:
     known = {source for _, source in project.sources}
     for name, source in found.loose:
         if source not in known:
-            project.add(name.removeprefix("VBA/"), source)
+            project.add(name, source)
             known.add(source)
 
 
@@ -120,9 +122,15 @@ def _look(entry: Entry, content: bytes, sample: Sample, found: _Found, budget: B
         found.signs.append(ole_table.EXECUTABLE)
     if name in ("o", "f"):
         found.forms.append(content)
-    sources = enumerate(vba.carved(content, budget), 1)
-    found.loose += [(f"VBA/{entry.name} {number}", source) for number, source in sources]
+    _carve(content, entry.name, found, budget)
     found.members.append((entry.name, content))
+
+
+def _carve(content: bytes, name: str, found: _Found, budget: Budget) -> None:
+    """Keeps sources that no project lists, up to the ceiling for all of them."""
+    for number, source in enumerate(vba.carved(content, budget, found.left_bytes), 1):
+        found.left_bytes -= len(source)
+        found.loose.append((f"{name} {number}", source))
 
 
 def _package(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
@@ -160,7 +168,10 @@ def _slides(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bo
     """Slides keep projects and objects as compressed compound files of their own."""
     for number, match in enumerate(_STORED_OBJECT.finditer(content)):
         at = match.end()
-        if number >= _STORAGES_MAX or at + 8 > len(content):
+        if number >= STORAGES_MAX:
+            found.notes.append(findings.limit(STORAGES_LIMIT, sample.trail))
+            break
+        if at + 8 > len(content):
             break
         budget.check_time()
         size_bytes = min(int.from_bytes(content[at : at + 4], "little"), len(content) - at - 4)

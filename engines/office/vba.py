@@ -15,7 +15,6 @@ from icapd.scan.model import Budget
 
 SOURCE_BYTES_MAX: Final = 4 * 1024 * 1024
 SOURCE_LIMIT: Final = "office.max_macro_bytes"
-_CARVED_MAX: Final = 256
 _STRONG: Final = frozenset({"run", "download", "network", "inject", "write", "protection"})
 _COMPILED_AUTO = re.compile(r"auto_?(?:open|close|exec)|document_(?:open|close)|workbook_(?:open|activate)")
 _AUTO: Final = next(row for row in vba_table.ROWS if row.name == "vba:auto-exec")
@@ -30,15 +29,16 @@ class Project:
     compiled: list[bytes] = field(default_factory=list)
     has_lost_source: bool = False
     is_cut: bool = False
+    left_bytes: int = field(default_factory=lambda: SOURCE_BYTES_MAX)
 
     @property
     def is_empty(self) -> bool:
         return not self.sources and not self.compiled
 
     def add(self, name: str, source: bytes) -> None:
-        left = SOURCE_BYTES_MAX - sum(len(each) for _, each in self.sources)
-        self.is_cut |= len(source) >= left
-        self.sources.append((name, source[:left]))
+        self.is_cut |= len(source) >= self.left_bytes
+        self.sources.append((name, source[: max(self.left_bytes, 0)]))
+        self.left_bytes -= len(source)
 
 
 def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> Project:
@@ -54,7 +54,10 @@ def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> P
         prefix = path[: -len("dir")]
         directory = ovba.decompress(content, 0, budget, SOURCE_BYTES_MAX)
         listed = list(ovba.modules(directory))
-        for module in listed:
+        places = {(module.stream.lower(), module.offset): module for module in listed}
+        for module in places.values():  # each place once, however often it is listed
+            if project.is_cut:
+                break
             stream = by_lower.get(prefix + module.stream.lower())
             if stream is not None:
                 _add_module(project, module, stream, budget)
@@ -74,22 +77,26 @@ def project_storages(file: Compound) -> set[str]:
 
 
 def _add_module(project: Project, module: ovba.Module, stream: bytes, budget: Budget) -> None:
-    source = ovba.decompress(stream, module.offset, budget, SOURCE_BYTES_MAX)
+    source = ovba.decompress(stream, module.offset, budget, project.left_bytes)
     if not source:
-        source = b"\n".join(carved(stream, budget))
+        source = b"\n".join(carved(stream, budget, project.left_bytes))
     project.add(module.name, source)
     if not _CODE_LINE.search(source):
         project.has_lost_source |= not source and module.offset > 0
         project.compiled.append(stream[: module.offset])
 
 
-def carved(content: bytes, budget: Budget) -> Iterator[bytes]:
-    """Sources wherever a compressed module seems to begin: for what no `dir` stream lists, and for damaged files."""
+def carved(content: bytes, budget: Budget, most_bytes: int) -> Iterator[bytes]:
+    """Sources wherever a compressed module seems to begin: for what no `dir` stream lists, and for damaged files.
+
+    They end at `most_bytes` for all together, the last one by being as long as what was left.
+    """
+    left = most_bytes
     at = content.find(ovba.SOURCE_MARK)
-    for _ in range(_CARVED_MAX):
-        if at < 0:
-            return
-        if at >= 3 and (source := ovba.decompress(content, at - 3, budget, SOURCE_BYTES_MAX)):
+    while at >= 0 and left > 0:
+        budget.check_time()
+        if at >= 3 and (source := ovba.decompress(content, at - 3, budget, left)):
+            left -= len(source)
             yield source
         at = content.find(ovba.SOURCE_MARK, at + 1)
 
@@ -103,6 +110,7 @@ def signs(project: Project, forms: list[bytes], budget: Budget) -> list[Indicato
         return []
     text = "\n".join(source.decode("latin-1") for _, source in project.sources)
     prepared = prepare(text, budget.check_time)
+    project.is_cut |= prepared.is_cut
     found = list(seen_in(prepared.plain, vba_table.ROWS, budget.check_time))
     found += _decoded_signs(prepared, found, budget)
     found += [vba_table.MANY_TRICKS[trick] for trick in sorted(prepared.tricks)]

@@ -61,8 +61,12 @@ class _Tricks:
             return False
         if self._left > 0:
             self._hidden.append(text[: self._left].lower())
-            self._left -= len(text)
+        self._left -= len(text)
         return True
+
+    @property
+    def is_cut(self) -> bool:
+        return self._left < 0
 
     @property
     def hidden(self) -> str:
@@ -114,7 +118,7 @@ def prepare(source: str, check_time: Callable[[], None]) -> Prepared:
         tricks.numbers += 1
         tricks.keep(_bytes_text(bytes(numbers)))
     decoded = tricks.hidden if folded == plain else f"{folded}\n{tricks.hidden}"
-    return Prepared(plain, decoded, _named(tricks, joins), len(source) > TEXT_CHARACTERS_MAX)
+    return Prepared(plain, decoded, _named(tricks, joins), tricks.is_cut or len(source) > TEXT_CHARACTERS_MAX)
 
 
 def _named(tricks: _Tricks, joins: int) -> frozenset[str]:

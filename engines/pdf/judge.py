@@ -14,7 +14,8 @@ from icapd.scan.engine_api import LimitReached
 from icapd.scan.indicators import Indicator
 from icapd.scan.model import Budget
 
-ACTIONS_MAX: Final = 4096
+ACTIONS_MAX: Final = 50_000
+ACTIONS_LIMIT: Final = "pdf.max_actions"
 SCRIPTS_LIMIT: Final = "pdf.max_script_bytes"
 _NEXT_MAX: Final = 32
 _TEXTS_MAX: Final = 20_000
@@ -128,6 +129,7 @@ class Judge:
         kind = self._document.first(action.get("S"))
         self._actions_left -= 1
         if self._actions_left < 0:
+            self._document.limits.add(ACTIONS_LIMIT)
             return
         signs = self.found.signs
         if kind == "JavaScript" and opens:
@@ -148,6 +150,7 @@ class Judge:
         """The strings in an action and in the file specifications that it refers to."""
         self._texts_left -= 1
         if self._texts_left < 0:
+            self._document.limits.add(ACTIONS_LIMIT)
             return
         if isinstance(value, bytes):
             yield text_of(self._document.plain(holder, value))
@@ -209,9 +212,7 @@ class Judge:
 
     def _form_scripts(self, xml: str) -> None:
         at = xml.find("<script")
-        for _ in range(ACTIONS_MAX):
-            if at < 0:
-                return
+        while at >= 0:
             start = xml.find(">", at)
             end = xml.find("</script", start)
             if start < 0:

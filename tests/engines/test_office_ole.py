@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from engines.office import ole_table
+from engines.office import ole_files, ole_table
 from engines.office.compound import ENTRIES_MAX, Compound, Damaged
 from icapd.scan.model import Budget, FindingKind, Verdict
 from tests.engines.document_probe import members, names, scan, telling
@@ -144,6 +144,14 @@ def test_macros_of_old_slides_are_found() -> None:
     report = scan(data)
     assert report.verdict is Verdict.MALICIOUS
     assert report.findings[0].trail == ("object 1",)
+
+
+def test_objects_of_slides_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _slides(vba_project(M="x = 1"))
+    monkeypatch.setattr(ole_files, "STORAGES_MAX", 1)
+    assert ole_files.STORAGES_LIMIT not in names(scan(data))
+    monkeypatch.setattr(ole_files, "STORAGES_MAX", 0)
+    assert ole_files.STORAGES_LIMIT in names(scan(data))
 
 
 def test_a_bomb_in_slides_is_a_limit() -> None:

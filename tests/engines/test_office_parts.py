@@ -263,6 +263,13 @@ def test_records_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert biff.RECORDS_LIMIT in names(scan(data))
 
 
+def test_sheets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(biff, "SHEETS_MAX", 1)
+    assert biff.SHEETS_LIMIT not in names(scan(workbook(cell(EXEC))))
+    monkeypatch.setattr(biff, "SHEETS_MAX", 0)
+    assert biff.SHEETS_LIMIT in names(scan(workbook(cell(EXEC))))
+
+
 def test_formulas_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(biff, "FORMULA_BYTES_MAX", len(EXEC))
     assert biff.FORMULA_LIMIT not in names(scan(workbook(cell(EXEC))))

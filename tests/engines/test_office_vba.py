@@ -7,6 +7,7 @@ import time
 import pytest
 
 from engines.office import OfficeOptions, ovba, vba_table
+from engines.office.compound import MAGIC
 from engines.office.vba_text import prepare
 from icapd.scan.model import Budget, FindingKind, Sample, Severity, Verdict
 from tests.engines.document_probe import members, names, scan, telling
@@ -185,6 +186,14 @@ def test_sources_past_the_ceiling_are_a_limit(monkeypatch: pytest.MonkeyPatch) -
     assert "office.max_macro_bytes" in names(scan(vba_project(M=code)))
 
 
+def test_what_tricks_hide_past_the_ceiling_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = f'x = "{(b"plain text" * 3).hex()}"'
+    monkeypatch.setattr("engines.office.vba_text.DECODED_CHARACTERS_MAX", 30)
+    assert "office.max_macro_bytes" not in names(scan(vba_project(M=code)))
+    monkeypatch.setattr("engines.office.vba_text.DECODED_CHARACTERS_MAX", 29)
+    assert "office.max_macro_bytes" in names(scan(vba_project(M=code)))
+
+
 def test_a_project_cut_short_anywhere_never_fails() -> None:
     whole = auto(f'{CALC}\n CreateObject("{WS_SHELL}")')
     for size in range(0, len(whole), 97):
@@ -192,11 +201,27 @@ def test_a_project_cut_short_anywhere_never_fails() -> None:
         assert not any(finding.kind is FindingKind.FAILED for finding in report.findings), size
 
 
+def _listed_often() -> bytes:
+    """Three hundred modules, each of which begins again at every twelfth byte."""
+    streams = vba_streams(dict.fromkeys([f"M{number}" for number in range(300)], ""))
+    mark = b"\x01\xff\xbf\x00Attribut"
+    return compound({name: mark * 1000 if name.startswith("VBA/M") else data for name, data in streams.items()})
+
+
 BOMBS = {
+    "marks": b"\x00" + b"\x01\xff\xbf\x00Attribut" * 90_000,
     "copies": b"\x01" + (b"\x05\xb0" + b"\x02a\xff\x0f" + b"\xff\x0f") * 60_000,
     "literals": b"\x01" + b"\xff\xb0" * 100_000,
     "empty chunks": b"\x01" + b"\x00\xb0\x00" * 200_000,
 }
+
+
+@pytest.mark.parametrize("data", [_listed_often(), compound({"a": BOMBS["marks"]}), MAGIC + BOMBS["marks"]])
+def test_what_looks_like_many_modules_ends_soon(data: bytes) -> None:
+    started = time.process_time()
+    report = scan(data)
+    assert time.process_time() - started < 2
+    assert not any(finding.kind is FindingKind.FAILED for finding in report.findings)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

@@ -150,6 +150,14 @@ def test_scripts_end_at_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pdf.max_script_bytes" in names(scan(data))
 
 
+def test_actions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = written("<< /S /Launch >>", "<< /S /Launch >>")
+    monkeypatch.setattr("engines.pdf.judge.ACTIONS_MAX", 2)
+    assert "pdf.max_actions" not in names(scan(data))
+    monkeypatch.setattr("engines.pdf.judge.ACTIONS_MAX", 1)
+    assert "pdf.max_actions" in names(scan(data))
+
+
 def test_a_definition_older_than_the_last_few_is_still_walked() -> None:
     data = b"%PDF-1.4\n" + b"5 0 obj\n<< /S /Launch >>\nendobj\n" + b"5 0 obj\n<< >>\nendobj\n" * 20 + b"%%EOF"
     assert "pdf:launch" in names(scan(data))
