@@ -7,6 +7,7 @@ IcapdError
 ├── SpoolError                a body could not be kept
 │   ├── BodyTooLarge          past `limits.body_bytes` or the service's `max_body_bytes`
 │   └── SpoolFull             past the totals of `[spool]`, or the disk said no
+├── RemoteFailed              a remote engine's server cannot be reached, gave up, or broke its protocol
 ├── LimitReached              an unpack limit of one body's Budget; carries the limit's name
 └── ScanError                 a scan ended without a report; policy names the answer
     ├── ScannerLost           the scanner process went away before it could take the task, or nobody waits
@@ -70,6 +71,10 @@ class BodyTooLarge(SpoolError):
 
 class SpoolFull(SpoolError):
     """The totals of the spool are used up, or the disk refused."""
+
+
+class RemoteFailed(IcapdError):
+    """The server of a remote engine cannot be reached, gave up on a body, or broke its protocol."""
 
 
 class LimitReached(IcapdError):

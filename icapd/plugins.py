@@ -6,7 +6,7 @@ same bytes, also one that is started after a rule file changed. The snapshot tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,15 @@ from pydantic import ValidationError
 
 from icapd import __version__
 from icapd.errors import ConfigurationError, Problem
-from icapd.scan.engine_api import Engine, EngineOptions, EngineSpec, Identifier, Unpacker
+from icapd.scan.engine_api import (
+    Engine,
+    EngineOptions,
+    EngineSpec,
+    Identifier,
+    RemoteEngine,
+    RemoteOptions,
+    Unpacker,
+)
 from icapd.scan.ruleset import Part, ruleset_id
 from icapd.scan.tree import EngineSet
 
@@ -30,6 +38,7 @@ class EngineSnapshot(msgspec.Struct, frozen=True):
     version: str
     options: bytes
     material: dict[str, bytes]
+    is_remote: bool = False
 
 
 class RulesetSnapshot(msgspec.Struct, frozen=True):
@@ -37,6 +46,11 @@ class RulesetSnapshot(msgspec.Struct, frozen=True):
 
     engines: tuple[EngineSnapshot, ...]
     ruleset: str
+
+    @property
+    def remote(self) -> tuple[EngineSnapshot, ...]:
+        """Those that fronts build."""
+        return tuple(engine for engine in self.engines if engine.is_remote)
 
 
 encode_snapshot: Final = msgspec.msgpack.Encoder().encode
@@ -95,7 +109,8 @@ def gather_snapshot(
         except ConfigurationError as error:
             problems += error.problems
             continue
-        engines.append(EngineSnapshot(name, spec.version(), options.model_dump_json().encode(), material))
+        packed = options.model_dump_json().encode()
+        engines.append(EngineSnapshot(name, spec.version(), packed, material, spec.is_remote))
     if problems:
         raise ConfigurationError(problems)
     parts: list[Part] = [(engine.name, engine.version, engine.options, engine.material) for engine in engines]
@@ -105,16 +120,17 @@ def gather_snapshot(
 
 
 def build_engines(snapshot: RulesetSnapshot, specs: Mapping[str, EngineSpec] | None = None) -> EngineSet:
-    """Builds the engines of a snapshot.
+    """Builds the engines of a snapshot but the remote ones, which are not even imported.
 
     Raises: ConfigurationError with the problems of all engines, those in rule files with their lines.
     """
-    specs = installed_specs() if specs is None else specs
+    local = [engine for engine in snapshot.engines if not engine.is_remote]
+    specs = _specs_of(local) if specs is None else specs
     built: list[object] = []
     timeouts_s: dict[str, float] = {}
     required: set[str] = set()
     problems: list[Problem] = []
-    for engine in snapshot.engines:
+    for engine in local:
         try:
             options, instance = _build(engine, specs)
         except ConfigurationError as error:
@@ -138,6 +154,28 @@ def build_engines(snapshot: RulesetSnapshot, specs: Mapping[str, EngineSpec] | N
     )
 
 
+def build_remote_engines(
+    remote: Sequence[EngineSnapshot], specs: Mapping[str, EngineSpec] | None = None
+) -> list[tuple[RemoteEngine, RemoteOptions]]:
+    """Builds remote engines; no other is imported.
+
+    Raises: ConfigurationError.
+    """
+    specs = _specs_of(remote) if specs is None else specs
+    built = []
+    for engine in remote:
+        options, instance = _build(engine, specs)
+        if not isinstance(options, RemoteOptions) or not isinstance(instance, RemoteEngine):
+            raise ConfigurationError([Problem(f"engines.{engine.name}", "is said to be remote, and is not")])
+        built.append((instance, options))
+    return built
+
+
+def _specs_of(engines: Sequence[EngineSnapshot]) -> dict[str, EngineSpec]:
+    names = {engine.name for engine in engines}
+    return installed_specs(entry for entry in entry_points(group=GROUP) if entry.name in names)
+
+
 def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[EngineOptions, object]:
     where = f"engines.{engine.name}"
     spec = specs.get(engine.name)
@@ -153,6 +191,6 @@ def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[Eng
     except ValidationError as error:
         raise ConfigurationError([Problem(where, str(error))]) from error
     instance = spec.build(options, engine.material)
-    if not isinstance(instance, Engine | Identifier | Unpacker):
+    if not isinstance(instance, Engine | Identifier | Unpacker | RemoteEngine):
         raise ConfigurationError([Problem(where, f"builds {type(instance).__name__}, which is no engine")])
     return options, instance

@@ -19,7 +19,7 @@ from typing import Protocol
 import lmdb
 import msgspec
 
-from icapd.cache.breaker import Breaker, BreakerState
+from icapd.breaker import Breaker, BreakerState
 from icapd.cache.counters import TierCounters
 from icapd.cache.directory import Opened, close_store, open_store
 from icapd.cache.record import RecordRefused, Signer, Stored

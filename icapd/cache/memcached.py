@@ -16,7 +16,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
-from icapd.cache.breaker import BreakerState
+from icapd.breaker import BreakerState
 from icapd.cache.counters import TierCounters
 from icapd.cache.record import RecordRefused, Signer, Stored, memcached_key
 from icapd.cache.requests import Call, Command, Ending, Lookup, Reply, Request, Server, Trip, attempt

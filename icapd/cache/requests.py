@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from icapd.cache.breaker import Breaker
+from icapd.breaker import Breaker
 from icapd.cache.client import BoundedPool, server_address
 from icapd.config.schema import MemcachedCache
 from icapd.reactor import DelayedCall

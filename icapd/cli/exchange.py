@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from icapd.cli.reply import ReplyHead, ReplyReader
 from icapd.config.address import Endpoint
 from icapd.errors import IcapdError, PeerProtocolError
+from icapd.icap.reply import ReplyHead, ReplyReader
 from icapd.icap.writer import render_chunk, render_end
 
 _READ_BYTES = 256 * 1024

@@ -23,11 +23,12 @@ from icapd.config.schema import DiskCache, MemcachedCache, SpoolTable, time_zone
 from icapd.errors import ConfigurationError, IcapdError, Problem
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
-from icapd.plugins import RulesetSnapshot, encode_snapshot
+from icapd.plugins import RulesetSnapshot, build_remote_engines, encode_snapshot
 from icapd.policy.facts import Decision, Facts
 from icapd.reactor import Reactor, install_reactor
 from icapd.scan.model import CacheKey, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Pipeline, in_context
+from icapd.scan.remote import RemoteEngines, WatchedEngine
 from icapd.scan.spool import Body, Spool
 from icapd.worker.memfd import make_memfd
 from icapd.worker.nursing import NurseryProcess
@@ -100,7 +101,7 @@ class OfflineScan:
         self._is_stopping = False
         self._failure: BaseException | None = None
         required = frozenset(name for name, engine in settings.engines.items() if engine.enabled and engine.required)
-        self._judging = Judging(snapshot.ruleset, None, required)
+        self._judging = Judging(snapshot.ruleset, None, required, tuple(engine.name for engine in snapshot.remote))
         log = EventLog("error", self._on_trouble, "scan")
         counters = Counters()
         nursery = NurseryProcess(
@@ -111,6 +112,10 @@ class OfflineScan:
             self._on_build_failed,
         )
         self._pool = ScannerPool(self._reactor, scanners, jobs, nursery, counters, log)
+        self._remotes = RemoteEngines(
+            WatchedEngine(engine, options, self._reactor, counters, log)
+            for engine, options in build_remote_engines(snapshot.remote)
+        )
         self._pipeline = Pipeline(
             VerdictCache(cache, b"", self._reactor),
             SingleFlight(),
@@ -118,6 +123,7 @@ class OfflineScan:
             counters,
             settings.timeouts.scan_s,
             settings.timeouts.scan_grace_s,
+            remotes=self._remotes,
         )
 
     def run(self) -> None:
@@ -134,6 +140,7 @@ class OfflineScan:
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the nursery goes when our end of its channel is closed
         self._pool.start()
+        self._remotes.start()
         self._tick()
         work = Deferred.fromCoroutine(self._scan_all())
         work.addErrback(self._on_error)
@@ -162,6 +169,7 @@ class OfflineScan:
         if not self._is_stopping:
             self._is_stopping = True
             self._pool.stop()
+            self._remotes.stop()
             self._reactor.stop()
 
     def _tick(self) -> None:

@@ -17,10 +17,10 @@ from icapd import PRODUCT
 from icapd.cli.console import Output, path_text, printable
 from icapd.cli.exchange import Answer, Exchange, ExchangeError, Request
 from icapd.cli.exits import Exit
-from icapd.cli.reply import ReplyHead
 from icapd.cli.verdict import Outcome, read_outcome
 from icapd.config.address import ICAP_PORT, Endpoint, parse_listen
 from icapd.errors import PeerProtocolError
+from icapd.icap.reply import ReplyHead
 
 _SERVICES = {"RESPMOD": "/respmod", "REQMOD": "/reqmod", "OPTIONS": "/respmod"}
 _STDIN = "-"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from icapd.cli.reply import ReplyHead
 from icapd.errors import PeerProtocolError
+from icapd.icap.reply import ReplyHead
 
 _THREAT = re.compile(r"Threat=([^;]+)")
 _SENT_HTTP_STATUS = 200

@@ -29,12 +29,17 @@ class Endpoint(NamedTuple):
 
 def parse_listen(text: str) -> Endpoint:
     """Raises: ValueError for anything but icap://HOST[:PORT] and unix:/PATH."""
+    return parse_server(text, "icap", ICAP_PORT)
+
+
+def parse_server(text: str, scheme: str, default_port: int) -> Endpoint:
+    """Raises: ValueError for anything but SCHEME://HOST[:PORT] and unix:/PATH."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path.startswith("/") or len(path.encode()) > 100:
             raise ValueError("unix: wants an absolute path of at most 100 bytes")
         return Endpoint("", 0, path)
-    return _host_and_port(text, "icap", ICAP_PORT)
+    return _host_and_port(text, scheme, default_port)
 
 
 def parse_admin(text: str) -> Endpoint:

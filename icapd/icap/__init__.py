@@ -7,6 +7,7 @@
     encapsulated  which sections a message has, and where
     chunks        the chunked coding, previews, ieof, trailers
     writer        replies as bytes
+    reply         the same as a client reads them
     http          a lazy look into the encapsulated HTTP heads, which stay bytes
 
 No clock, socket, file, log or Twisted in here; a test checks the imports. Codecs of peers were broken by leniency, so

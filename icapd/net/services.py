@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from msgspec import structs
 
@@ -15,6 +16,9 @@ from icapd.policy.decide import Policy
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.scan.model import Verdict
 from icapd.scan.pipeline import Judging
+from icapd.scan.ruleset import with_versions
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,15 @@ class ServiceTable:
         ruleset: str,
         required: Mapping[str, bool],
         istag: bytes,
+        remote: Mapping[str, str] = NOTHING,
     ) -> None:
+        """Args: `remote` are the versions of the remote engines, by name."""
         self._by_path: dict[str, ServiceEntry] = {}
         self.istag = istag
-        self.judging = Judging(ruleset, None, _needed(required))
+        self.judging = _judging(None, ruleset, required, remote)
         for service in settings.service:
-            entry = _entry(service, settings, policies, ruleset, required, istag)
+            judging = _judging(service.engines, ruleset, required, remote)
+            entry = _entry(service, settings, policies, judging, istag)
             for path in (service.path, *service.aliases):
                 self._by_path[path] = entry
 
@@ -69,8 +76,7 @@ def _entry(
     service: Service,
     settings: Settings,
     policies: Mapping[str, Policy],
-    ruleset: str,
-    required: Mapping[str, bool],
+    judging: Judging,
     istag: bytes,
 ) -> ServiceEntry:
     body_bytes = settings.limits.body_bytes
@@ -85,7 +91,7 @@ def _entry(
         scans=service.scan,
         policy=policy,
         unscanned=None if service.scan else _constant(policy),
-        judging=_judging(service, ruleset, required),
+        judging=judging,
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
         drips=drips and "RESPMOD" in service.methods and not policy.edits_responses,
@@ -112,15 +118,17 @@ def _plain(decision: Decision) -> Decision:
     return _DOES_NOT_SCAN if decision.action is Action.ALLOW else structs.replace(decision, edits=None)
 
 
-def _judging(service: Service, ruleset: str, required: Mapping[str, bool]) -> Judging:
-    """A service with fewer engines judges by another ruleset, so that it never takes a fuller one's verdicts."""
-    chosen = None if service.engines is None else tuple(sorted(service.engines))
-    needed = _needed(required)
-    if chosen is None:
-        return Judging(ruleset, None, needed)
+def _judging(
+    engines: Sequence[str] | None, ruleset: str, required: Mapping[str, bool], remote: Mapping[str, str]
+) -> Judging:
+    """A service with fewer engines judges by another ruleset, so that it never takes a fuller one's verdicts.
+
+    What remote engines it asks, and in which versions, is part of that as well.
+    """
+    needed = frozenset(name for name, is_required in required.items() if is_required)
+    if engines is None:
+        return Judging(with_versions(ruleset, remote), None, needed, tuple(sorted(remote)))
+    chosen = tuple(sorted(engines))
+    versions = {name: version for name, version in remote.items() if name in chosen}
     digest = hashlib.blake2b("\n".join((ruleset, *chosen)).encode(), digest_size=14).hexdigest()
-    return Judging(digest, chosen, needed & frozenset(chosen))
-
-
-def _needed(required: Mapping[str, bool]) -> frozenset[str]:
-    return frozenset(name for name, is_required in required.items() if is_required)
+    return Judging(with_versions(digest, versions), chosen, needed & frozenset(chosen), tuple(sorted(versions)))

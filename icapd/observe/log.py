@@ -46,6 +46,8 @@ class EventName(enum.Enum):
     BUILD_FAILED = ("build-failed", "error")
     CACHE_DISK_STATE = ("cache-disk-state", "warning")
     MEMCACHED_STATE = ("memcached-state", "warning")
+    REMOTE_ENGINE_STATE = ("remote-engine-state", "warning")
+    REMOTE_ENGINE_VERSION = ("remote-engine-version", "info")
     SPOOL_REFUSED = ("spool-refused", "warning")
     PEER_PROTOCOL_ERROR = ("peer-protocol-error", "info")
     CLIENT_REFUSED = ("client-refused", "info")

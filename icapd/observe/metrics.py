@@ -39,6 +39,15 @@ DEFINITIONS: dict[str, Definition] = {
         "histogram", "From the first byte of a request to the last of its answer.", ("service",)
     ),
     "icapd_scan_seconds": Definition("histogram", "Time of a scan, with its wait for a scanner.", ("outcome",)),
+    "icapd_remote_scan_seconds": Definition(
+        "histogram", "Time of a remote engine's scan, with its wait for a connection.", ("engine", "outcome")
+    ),
+    "icapd_remote_engine_up": Definition(
+        "gauge", "1 when the last probe of a remote engine's server was answered.", ("engine",)
+    ),
+    "icapd_remote_engine_left_alone": Definition(
+        "gauge", "Fronts that do not ask a remote engine's server at the moment.", ("engine",)
+    ),
     "icapd_findings_total": Definition("counter", "Findings in finished transactions.", ("kind",)),
     "icapd_body_bytes_total": Definition("counter", "Body bytes received."),
     "icapd_open_connections": Definition("gauge", "Open client connections."),

@@ -8,6 +8,10 @@ An engine package registers an `EngineSpec` under the entry-point group `icapd.e
 3. each scanner nursery calls `build(options, material)` once and forks scanners from it;
 4. a scanner calls `scan` on the body and on every member that an unpacker yields, in a sandbox: no file but the
    body's descriptor can be opened, no module imported that `build` has not, no socket or process started.
+
+A remote engine (`is_remote`) asks a server instead. It is built in fronts, never in a nursery, and parses nothing but
+that server's answers; `icapd.scan.remote` minds its times and leaves it alone while the server is gone. Sockets come
+from `icapd.scan.connections`.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +27,7 @@ from icapd.errors import ConfigurationError as ConfigurationError
 from icapd.errors import DeadlineReached as DeadlineReached
 from icapd.errors import LimitReached as LimitReached
 from icapd.errors import Problem as Problem
+from icapd.errors import RemoteFailed as RemoteFailed
 from icapd.scan.model import Budget, EngineReport, Finding, Identity, Sample
 
 Material = Mapping[str, bytes]
@@ -37,6 +42,21 @@ class EngineOptions(BaseModel):
     enabled: bool = Field(True, description="run this engine")
     required: bool = Field(True, description="a body this engine could not judge is an ERROR, not CLEAN")
     timeout_s: float = Field(20.0, gt=0, le=600, description="the engine's share of a scan's time")
+
+
+class RemoteOptions(EngineOptions):
+    """The keys that the table of every remote engine has besides. Remote engines are off unless asked for."""
+
+    enabled: bool = Field(False, description="run this engine, beside the scanners")
+    connections: int = Field(
+        8, ge=1, le=256, description="to the server at the same time, from each front; what more there is waits"
+    )
+    connect_timeout_s: float = Field(2.0, gt=0, le=60, description="to connect, and for an answer to a probe")
+    probe_s: float = Field(60.0, ge=0.1, le=3600, description="how often the server is asked for its version")
+    failures_before_rest: int = Field(
+        3, ge=1, le=100, description="probes that fail in a row before the server is left alone"
+    )
+    retry_s: float = Field(5.0, ge=0.1, le=600, description="how often a server that is left alone is probed")
 
 
 @runtime_checkable
@@ -70,12 +90,55 @@ class Unpacker(Protocol):
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]: ...
 
 
+class RemoteBody(Protocol):
+    """A whole body as a remote engine sees it. Stays as it is until `scan` has ended."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def sha256(self) -> bytes: ...
+
+    @property
+    def coding(self) -> str:
+        """Content-Encoding as declared, lower case; the bytes are still coded."""
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """At most `size_bytes` from `offset`; empty at the end."""
+
+    def descriptor(self) -> int:
+        """An open file of exactly these bytes. It stays the body's own and can be written to: not for others."""
+
+
+@runtime_checkable
+class RemoteEngine(Protocol):
+    """Asks a server about whole bodies, many at the same time. In a front's reactor, which must never wait.
+
+    `start` is given Twisted's reactor; nothing is connected before. A scan may be cancelled, as any Deferred may, and
+    is when its time is over: what it began is then given up. What the server says of one body goes into the report;
+    RemoteFailed is for a server that cannot be asked, and has it probed.
+    """
+
+    name: str
+
+    def start(self, reactor: Any) -> None: ...
+
+    def stop(self) -> None: ...
+
+    async def probe(self) -> str:
+        """What answers there, and with which signatures: another text, another ruleset. Raises: RemoteFailed."""
+
+    async def scan(self, body: RemoteBody, deadline: float) -> EngineReport:
+        """Raises: RemoteFailed. Units: `deadline` is a `time.monotonic()` reading."""
+
+
 @dataclass(frozen=True)
 class EngineSpec:
     """How icapd finds, configures and builds one engine.
 
     `gather(options, resolve)` reads files; `resolve` turns a configured path into an absolute one. It raises
     ConfigurationError for what is missing. `build(options, material)` raises ConfigurationError with file and line.
+    One that `is_remote` builds a RemoteEngine, with RemoteOptions.
     """
 
     name: str
@@ -83,3 +146,4 @@ class EngineSpec:
     gather: Callable[[EngineOptions, Callable[[str], Path]], Material]
     build: Callable[[EngineOptions, Material], object]
     version: Callable[[], str]
+    is_remote: bool = False

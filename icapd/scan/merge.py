@@ -83,6 +83,12 @@ def merge(examination: Examination, required: Collection[str], remote: Iterable[
     )
 
 
+def is_settled(examination: Examination) -> bool:
+    """Whether no further engine can change the verdict: malware was found, or the body is on the operator's list."""
+    findings = [finding for report in examination.reports for finding in report.findings]
+    return any(_allows_the_body(finding) or finding.verdict is Verdict.MALICIOUS for finding in findings)
+
+
 def with_findings(report: ScanReport, findings: Iterable[Finding]) -> ScanReport:
     """A report with facts of one message beside those of its content. Never cached: the content's report is."""
     worst_first = _worst_first({*report.findings, *findings})

@@ -1,13 +1,14 @@
 """From a finished body to the facts about it: remembered ones, shared ones, or a scan.
 
 The order is: memory and disk (at once), then memcached, then the scan that an identical body has already started,
-then a scan of its own. What a transaction does with the facts is policy's business; nothing here knows a client.
+then a scan of its own, in a scanner and, side by side, by the remote engines. What a transaction does with the facts
+is policy's business; nothing here knows a client.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -15,9 +16,10 @@ from twisted.python.failure import Failure
 
 from icapd.errors import LethalBody, Overloaded, ScanError, ScanTimedOut
 from icapd.observe.metrics import Counters
-from icapd.scan.merge import merge, with_findings
+from icapd.scan.merge import is_settled, merge, with_findings
 from icapd.scan.mismatch import type_mismatch
-from icapd.scan.model import CacheKey, Finding, FindingKind, ScanReport, Severity, Verdict
+from icapd.scan.model import CacheKey, EngineReport, Finding, FindingKind, ScanReport, Severity, Verdict
+from icapd.scan.remote import RemoteEngines, RemoteScan
 from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
 
@@ -80,11 +82,13 @@ class Flights(Protocol):
 
 
 class Judging(NamedTuple):
-    """How one service has bodies judged. `ruleset` also stands for the choice of engines."""
+    """How one service has bodies judged. `ruleset` also stands for the choice of engines; `remote`, those of them
+    that are asked beside the scanners."""
 
     ruleset: str
     engines: tuple[str, ...] | None
     required: frozenset[str]
+    remote: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -99,7 +103,9 @@ class Pipeline:
         scan_s: float,
         scan_grace_s: float,
         clock: Callable[[], float] = time.monotonic,
+        remotes: RemoteEngines | None = None,
     ) -> None:
+        self._remotes = remotes or RemoteEngines(())
         self._cache = cache
         self._flights = flights
         self._scans = scans
@@ -145,6 +151,8 @@ class Pipeline:
         return Examined(report, Source.SHARED)
 
     def _scan(self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float) -> Deferred[ScanReport]:
+        if judging.remote:
+            return self._scan_beside(key, body, judging, client, kill_at)
         started = self._clock()
         scanning = self._scans.submit(key, judging.engines, body, client, kill_at - self._scan_grace_s, kill_at)
         return scanning.addCallbacks(
@@ -154,10 +162,56 @@ class Pipeline:
             errbackArgs=(key, started),
         )
 
-    def _take_examination(
-        self, examination: Examination, key: CacheKey, required: frozenset[str], started: float
+    def _scan_beside(
+        self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float
+    ) -> Deferred[ScanReport]:
+        """Asks scanners and remote engines side by side."""
+        deadline = kill_at - self._scan_grace_s
+        beside = self._remotes.begin(judging.remote, key, body, deadline)
+        scanning = self._scans.submit(key, judging.engines, body, client, deadline, kill_at)
+        joining = Deferred.fromCoroutine(self._join(key, judging, scanning, beside))
+
+        def give_up(_: Deferred[ScanReport]) -> None:
+            beside.end()  # first: a scan that ends by this is no reason to wait for the others
+            joining.cancel()
+
+        def conclude(outcome: ScanReport | Failure) -> None:
+            if not joined.called:
+                joined.callback(outcome)
+
+        joined: Deferred[ScanReport] = Deferred(give_up)
+        joining.addBoth(conclude)
+        return joined
+
+    async def _join(
+        self, key: CacheKey, judging: Judging, scanning: Deferred[Examination], beside: RemoteScan
     ) -> ScanReport:
-        report = merge(examination, required)
+        """Raises: what is no ScanError."""
+        started = self._clock()
+        try:
+            examination = await scanning
+            # A remote engine's word alone settles nothing: the body may be on the operator's list.
+            if not is_settled(examination):
+                await beside.ended()
+            return self._take_examination(examination, key, judging.required, started, beside.reports())
+        except ScanError as error:
+            await beside.ended()
+            heard = merge(Examination(size_bytes=key.size_bytes), (), beside.reports())
+            report = with_findings(heard, failure_report(error, key.size_bytes).findings)
+            self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
+            return report
+        finally:
+            beside.end()
+
+    def _take_examination(
+        self,
+        examination: Examination,
+        key: CacheKey,
+        required: frozenset[str],
+        started: float,
+        remote: Sequence[EngineReport] = (),
+    ) -> ScanReport:
+        report = merge(examination, required, remote)
         self._cache.remember(key, report)
         self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
         return report

@@ -7,7 +7,7 @@ change of a version, a rule file, a list or an option gives another. Caches and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from icapd.scan.engine_api import Material
 
@@ -29,6 +29,17 @@ def istag(ruleset: str, judgement: bytes) -> str:
     Spec: RFC 3507 §4.7, at most 32 bytes; it changes whenever an old answer may no longer hold.
     """
     return _digest([ruleset.encode(), judgement], _ISTAG_BYTES).hex()
+
+
+def with_versions(identity: str, versions: Mapping[str, str]) -> str:
+    """A ruleset id or ISTag as it is with these versions of remote engines; without any, itself.
+
+    Args: `versions` are by engine; "" while a server has not been reached yet.
+    """
+    if not versions:
+        return identity
+    fields = [field.encode("utf-8", "surrogateescape") for pair in sorted(versions.items()) for field in pair]
+    return _digest([identity.encode(), *fields], len(identity) // 2).hex()
 
 
 def _part_digest(name: str, version: str, options: bytes, material: Material) -> bytes:

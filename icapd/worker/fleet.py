@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +18,17 @@ from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Values, add_up, without_gauges
 from icapd.reactor import Reactor
 from icapd.worker.channel import PacketChannel
-from icapd.worker.frames import Beat, Commit, FromFront, Prepare, SandboxStep, ToFront, decode_from_front, encode
+from icapd.worker.frames import (
+    Beat,
+    Commit,
+    FromFront,
+    Prepare,
+    SandboxStep,
+    ToFront,
+    Versions,
+    decode_from_front,
+    encode,
+)
 from icapd.worker.packets import packet_pair
 from icapd.worker.plan import Edition, Place, encode_place
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
@@ -63,7 +73,8 @@ class FrontProcess:
 class Fleet:
     """All fronts.
 
-    State: `edition` is what a front that starts is given; `is_stopping` once none is to be started any more.
+    State: `edition` and `versions` are what a front that starts is given; `is_stopping` once none is to be started
+    any more.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class Fleet:
         self._reactor = reactor
         self.fronts = [FrontProcess(index, sockets) for index, sockets in enumerate(shares)]
         self.edition = edition
+        self.versions: Mapping[str, str] = {}
         self._access_fd = access_fd
         self._log = log
         self._beats = LoopingCall(self._beat)
@@ -117,6 +129,16 @@ class Fleet:
     def tell_all(self, message: ToFront) -> None:
         for front in self.fronts:
             front.tell(message)
+
+    @property
+    def istag(self) -> str:
+        """What clients are given."""
+        return self.edition.plan.istag_with(self.versions)
+
+    def tell_versions(self, versions: Mapping[str, str]) -> None:
+        """Has all fronts, also those that start later, go by these versions of remote engines."""
+        self.versions = versions
+        self.tell_all(Versions(dict(versions)))
 
     def prepare(self, front: FrontProcess, number: int, edition: Edition) -> None:
         """Has the front get ready to work by this edition."""
@@ -164,6 +186,7 @@ class Fleet:
                 (first_listener + index, listener.family == socket.AF_UNIX)
                 for index, listener in enumerate(front.sockets)
             ],
+            versions=dict(self.versions),
         )
         front.channel = PacketChannel(
             self._reactor, ours, self._on_packet(front), lambda: self._on_channel_lost(front)

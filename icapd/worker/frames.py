@@ -162,7 +162,14 @@ class Abandon(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
-ToFront = Drain | ReadMetrics | Prepare | Commit | Abandon | Beat
+class Versions(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to front: what answers where remote engines ask, by engine. All fronts hear the same at once, so
+    that all give the same ISTag and look for verdicts under the same ruleset."""
+
+    versions: dict[str, str]
+
+
+ToFront = Drain | ReadMetrics | Prepare | Commit | Abandon | Beat | Versions
 
 
 class Trial(msgspec.Struct, frozen=True):

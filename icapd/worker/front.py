@@ -41,6 +41,7 @@ from icapd.worker.frames import (
     Prepared,
     ReadMetrics,
     Ready,
+    Versions,
     decode_to_front,
     encode,
     encode_values,
@@ -81,7 +82,7 @@ class Front:
             reactor, self._counters, self._log, self._spool, self._flights, self._access, place.index == 0
         )
         self._generations = Generations(
-            around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared
+            around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared, place.versions
         )
         self._factory = IcapFactory(self._gateway, settings.server.allow_clients, self._share_of(settings))
         self._ports = [
@@ -141,6 +142,9 @@ class Front:
                 self._commit(number)
             case Abandon(number):
                 self._generations.abandon(number)
+            case Versions(versions):
+                if self._generations.follow(versions):
+                    self._follow_generation()
             case Drain(within_s):
                 self._drain(within_s)
             case _:
@@ -173,8 +177,11 @@ class Front:
         self._control.send([encode(Prepared(number, pack_problems(problems)))])
 
     def _commit(self, number: int) -> None:
-        if self._generations.commit(number) is None:
-            return
+        if self._generations.commit(number) is not None:
+            self._follow_generation()
+
+    def _follow_generation(self) -> None:
+        """Another one is in force."""
         settings = self._generations.current.settings
         self._spool.settings = settings.spool
         self._log.set_level(settings.log.level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from icapd.cache.flight import SingleFlight
@@ -17,9 +17,11 @@ from icapd.net.services import ServiceTable
 from icapd.observe.access import AccessLog
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
+from icapd.plugins import build_remote_engines
 from icapd.policy.page import BlockPage
 from icapd.reactor import Reactor
 from icapd.scan.pipeline import Pipeline
+from icapd.scan.remote import RemoteEngines, WatchedEngine
 from icapd.scan.spool import Spool
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.plan import Plan
@@ -74,19 +76,41 @@ class Scanning:
         os.close(self._snapshot_fd)
 
 
+def watch_remote_engines(around: Surroundings, plan: Plan) -> RemoteEngines:
+    """The remote engines of a plan, connected to nothing yet."""
+    return RemoteEngines(
+        WatchedEngine(engine, options, around.reactor, around.counters, around.log)
+        for engine, options in build_remote_engines(plan.remote)
+    )
+
+
 class Generation:
-    """Services, policy, cache and scanners of one plan."""
+    """Services, policy, cache, scanners and remote engines of one plan, as of some versions of the latter."""
 
     def __init__(
-        self, around: Surroundings, plan: Plan, settings: Settings, scanning: Scanning, cache: VerdictCache
+        self,
+        around: Surroundings,
+        plan: Plan,
+        settings: Settings,
+        scanning: Scanning,
+        remotes: RemoteEngines,
+        cache: VerdictCache,
+        versions: Mapping[str, str],
     ) -> None:
         times = settings.timeouts
         self.plan = plan
         self.settings = settings
         self.scanning = scanning
+        self.remotes = remotes
         self.cache = cache
+        self.versions = plan.versions(versions)
         services = ServiceTable(
-            settings, compile_policies(settings), plan.ruleset, plan.required, plan.istag.encode("ascii")
+            settings,
+            compile_policies(settings),
+            plan.ruleset,
+            plan.required,
+            plan.istag_with(versions).encode("ascii"),
+            self.versions,
         )
         pages = Pages(
             {
@@ -96,7 +120,15 @@ class Generation:
             settings.pages.contact,
             settings.pages.help_url,
         )
-        pipeline = Pipeline(cache, around.flights, scanning.pool, around.counters, times.scan_s, times.scan_grace_s)
+        pipeline = Pipeline(
+            cache,
+            around.flights,
+            scanning.pool,
+            around.counters,
+            times.scan_s,
+            times.scan_grace_s,
+            remotes=remotes,
+        )
         self.gateway = Gateway(
             around.reactor,
             settings,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from icapd.cache.tiers import VerdictCache
@@ -17,7 +17,7 @@ from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.observe.log import EventName
 from icapd.observe.metrics import DEFINITIONS, Counters, Labels
-from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of
+from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of, watch_remote_engines
 from icapd.worker.plan import Plan
 from icapd.worker.planning import is_same_store
 
@@ -45,7 +45,9 @@ class Generations:
         scanners: int,
         on_unusable: Callable[[list[Problem]], None],
         on_prepared: Callable[[int, list[Problem]], None],
+        versions: Mapping[str, str],
     ) -> None:
+        self._versions = versions
         self._around = around
         self._on_unusable = on_unusable
         self._on_prepared = on_prepared
@@ -54,9 +56,13 @@ class Generations:
         self._cached_before: defaultdict[tuple[str, Labels], float] = defaultdict(float)
         settings = plan.read_settings()
         scanning = Scanning(around, plan, settings, snapshot_fd, scanners, self._on_build_failed)
-        self.current = Generation(around, plan, settings, scanning, self._new_cache(plan, settings))
+        remotes = watch_remote_engines(around, plan)
+        self.current = Generation(
+            around, plan, settings, scanning, remotes, self._new_cache(plan, settings), versions
+        )
 
     def start(self) -> None:
+        self.current.remotes.start()
         self.current.cache.start(self.current.gateway.services.rulesets)
         self.current.scanning.pool.start()
 
@@ -66,6 +72,7 @@ class Generations:
         while self._ending:
             self._end(self._ending.pop()[0])
         self.current.scanning.stop()
+        self.current.remotes.stop()
         self.current.cache.stop()
 
     def _new_cache(self, plan: Plan, settings: Settings) -> VerdictCache:
@@ -100,7 +107,12 @@ class Generations:
             scanning.pool.start()
         is_same_cache = is_same_store(settings.cache, now.settings.cache) and plan.secret == now.plan.secret
         cache = now.cache if is_same_cache else self._new_cache(plan, settings)
-        self._next = _Next(number, Generation(self._around, plan, settings, scanning, cache))
+        remotes = now.remotes
+        if plan.remote != now.plan.remote:
+            remotes = watch_remote_engines(self._around, plan)
+            remotes.start()
+        generation = Generation(self._around, plan, settings, scanning, remotes, cache, self._versions)
+        self._next = _Next(number, generation)
         self.sweep()
 
     def commit(self, number: int) -> Generation | None:
@@ -109,15 +121,41 @@ class Generations:
         if waiting is None or waiting.number != number:
             return None
         self._next = None
-        self.current = waiting.generation
-        rulesets = self.current.gateway.services.rulesets
+        self._put_in_force(self._up_to_date(waiting.generation))
+        return before
+
+    def follow(self, versions: Mapping[str, str]) -> bool:
+        """Takes new versions of remote engines. Returns: whether another generation is in force by that."""
+        self._versions = versions
+        newer = self._up_to_date(self.current)
+        if newer is self.current:
+            return False
+        self._put_in_force(newer)
+        return True
+
+    def _up_to_date(self, generation: Generation) -> Generation:
+        """A generation like this one, by the versions that are known now."""
+        if generation.versions == generation.plan.versions(self._versions):
+            return generation
+        return Generation(
+            self._around,
+            generation.plan,
+            generation.settings,
+            generation.scanning,
+            generation.remotes,
+            generation.cache,
+            self._versions,
+        )
+
+    def _put_in_force(self, generation: Generation) -> None:
+        before, self.current = self.current, generation
+        rulesets = generation.gateway.services.rulesets
         if self.current.cache is before.cache:
             before.cache.follow(self.current.settings.cache, rulesets)
         else:
             self.current.cache.start(rulesets)
         ends_at = self._around.reactor.seconds() + before.settings.timeouts.scan_s + _STRAGGLING_S
         self._ending.append((before, ends_at))
-        return before
 
     def abandon(self, number: int) -> None:
         """Drops what waits under this number."""
@@ -157,6 +195,8 @@ class Generations:
             used.append(self._next.generation)
         if all(generation.scanning is not other.scanning for other in used):
             generation.scanning.stop()
+        if all(generation.remotes is not other.remotes for other in used):
+            generation.remotes.stop()
 
     def _on_build_failed(self, scanning: Scanning, problems: list[Problem]) -> None:
         """Of what is in force: what was replaced on disk since. Of what waits: it cannot be used."""
@@ -180,6 +220,7 @@ class Generations:
         counters.set("icapd_scan_queue", sum(pool.queued for pool in pools))
         for size, limit in self.current.scanning.pool.limits:
             counters.set("icapd_scan_queue_limit", limit, (size,))
+        self.current.remotes.set_gauges(counters)
         counters.set("icapd_cache_servers_left_alone", self.current.cache.servers_left_alone)
         totals = self._cached_before.copy()
         for cache in {id(each.cache): each.cache for each in generations[1:]}.values():

@@ -6,17 +6,21 @@ A front that is respawned gets the same plan, whatever has happened to the files
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from icapd.config.schema import Settings
+from icapd.plugins import EngineSnapshot
+from icapd.scan.ruleset import with_versions
 from icapd.worker.frames import Trial
 
 
 class Plan(msgspec.Struct, frozen=True):
     """`settings` is JSON; `pages` are template sources, "" the configured one, and `languages` their words;
-    `required` names engines that must have judged a body for it to be CLEAN."""
+    `required` names engines that must have judged a body for it to be CLEAN; `remote` are the engines that fronts
+    build. `ruleset` and `istag` are those without the versions of remote engines, which change while we run."""
 
     settings: bytes
     ruleset: str
@@ -25,6 +29,15 @@ class Plan(msgspec.Struct, frozen=True):
     pages: dict[str, str]
     secret: bytes
     languages: dict[str, dict[str, str]] = {}
+    remote: tuple[EngineSnapshot, ...] = ()
+
+    def versions(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Those of this plan's remote engines; "" for one that was not reached yet."""
+        return {engine.name: known.get(engine.name, "") for engine in self.remote}
+
+    def istag_with(self, known: Mapping[str, str]) -> str:
+        """The ISTag that clients are given, by the versions that are known."""
+        return with_versions(self.istag, self.versions(known))
 
     def read_settings(self) -> Settings:
         return Settings.model_validate_json(self.settings)
@@ -66,6 +79,8 @@ class Place(msgspec.Struct, frozen=True):
     access_fd: int
     listen: list[tuple[int, bool]]
     """Listening sockets: the descriptor, and whether it is a Unix socket."""
+    versions: dict[str, str] = {}
+    """Of remote engines, as far as they are known."""
 
 
 encode_place = msgspec.json.Encoder().encode

@@ -32,6 +32,7 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
         pages={name or "": page.source for name, page in loaded.pages.items()},
         languages={tag: dict(texts) for tag, texts in loaded.languages.items()},
         secret=load_secret(settings.cache, loaded.resolve),
+        remote=snapshot.remote,
     )
 
 

@@ -259,7 +259,7 @@ class Reloads:
             self.succeeded_at = time.time()
         ended = ReloadEnded(
             result,
-            self._fleet.edition.plan.istag,
+            self._fleet.istag,
             pack_problems(problems),
             self._notes,
             round(self._reactor.seconds() - self._started_at, 3),

@@ -37,6 +37,7 @@ from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Origin
 from icapd.worker.reloading import Reloads
 from icapd.worker.sandbox.report import sandbox_lines, sandbox_samples
+from icapd.worker.versions import VersionWatch
 from icapd.worker.watch import RuleWatch
 
 _SCRAPE_S = 0.5
@@ -72,6 +73,7 @@ class Supervisor:
         self._watch = RuleWatch(reactor, self.reload, log)
         self._watchdog = LoopingCall(self._tell_alive)
         self._watchdog.clock = cast(IReactorTime, reactor)
+        self._versions = VersionWatch(reactor, log, fleet.tell_versions)
         fleet.listen(self._take, self._note_readiness, self._reloads.on_front_started, self._on_front_lost)
         self.exit_code = 0
         self.problems: list[Problem] = []
@@ -84,7 +86,8 @@ class Supervisor:
         admin.close()
         if control is not None:
             self._control = ControlSocket(self._reactor, control, self.reload)
-        self._fleet.start()
+        # Fronts that start afterwards begin with the ISTag that they will keep.
+        self._versions.follow(self._fleet.edition.plan.remote).addCallback(lambda _: self._fleet.start())
         self._tell_status()
         self._watch_rules()
         if self._service_manager.watchdog_s:
@@ -103,6 +106,7 @@ class Supervisor:
         if ended.result == "reloaded":
             self._log.set_level(self._fleet.edition.settings.log.level)
             self._watch_rules()
+            self._versions.follow(self._fleet.edition.plan.remote)
         self._service_manager.reload_ends()
         self._tell_status()
 
@@ -196,12 +200,12 @@ class Supervisor:
 
     def _own_values(self) -> Values:
         fleet, reloads = self._fleet, self._reloads
-        plan = fleet.edition.plan
         return {
             "icapd_fronts": [((), float(sum(front.child is not None for front in fleet.fronts)))],
             "icapd_front_deaths_total": [((), float(fleet.deaths))],
             "icapd_ready": [((), float(self._was_ready))],
-            "icapd_build_info": [((__version__, plan.ruleset, plan.istag), 1.0)],
+            "icapd_build_info": [((__version__, fleet.edition.plan.ruleset, fleet.istag), 1.0)],
+            "icapd_remote_engine_up": self._versions.gauges(),
             "icapd_reloads_total": [((result,), float(count)) for result, count in reloads.counts.items()],
             "icapd_last_reload_successful": [((), float(not reloads.has_failed))],
             "icapd_last_reload_success_timestamp_seconds": [((), reloads.succeeded_at)],
@@ -218,6 +222,7 @@ class Supervisor:
         self._service_manager.stopping()
         self._watch.stop()
         self._reloads.stop()
+        self._versions.stop()
         self._note_readiness()
         within_s = self._fleet.edition.settings.timeouts.shutdown_s
         self._log.event(EventName.DRAINING, within_s=within_s)

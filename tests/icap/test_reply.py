@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from icapd.cli import reply
-from icapd.cli.reply import ReplyReader
 from icapd.cli.verdict import Said, read_outcome
 from icapd.errors import PeerProtocolError
+from icapd.icap import reply
+from icapd.icap.reply import ReplyReader
 
 HTTP = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n"
 BLOCK = (

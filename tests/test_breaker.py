@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icapd.cache.breaker import Breaker, BreakerState
+from icapd.breaker import Breaker, BreakerState
 
 
 def opened(failures: int = 3, retry_s: float = 5) -> Breaker:
