@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from random import Random
@@ -11,9 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
-from engines.embedded import EmbeddedOptions
+from engines.embedded import EmbeddedOptions, coded
 from engines.embedded.text import MAX_MARKS
-from icapd.scan.model import Budget
+from engines.embedded.text import unpack as unpack_text
+from icapd.scan.model import Budget, Sample
 from tests.engines import samples as s
 from tests.engines.embedded_probe import FILE, members, names, onenote, shortcut, tnef, unpack
 
@@ -134,6 +136,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "open urls": lambda: b"<html>" + PACKED + b"data:a/b;base64,A" * 500_000,
     "runs": lambda: b"<html>" + (b"A" * 1100 + b"!") * 9000,
     "short runs": lambda: b"<html>" + (b"A" * 500 + b"!") * 18000,
+    "dots": lambda: b"." * 20_000_000,
+    "letters among dots": lambda: b"A......." * 2_500_000,
     "one run": lambda: b"<html>" + b"A" * 10_000_000,
     "onenote": lambda: onenote() + bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac") * 600_000,
     "tnef": lambda: b"\x78\x9f\x3e\x22\x01\x00" + bytes(11) * 500_000,
@@ -146,6 +150,28 @@ def test_hostile_content_costs_little(kind: str) -> None:
     started = time.process_time()
     unpack(data)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_runs_are_found_wherever_they_stand(seed: int) -> None:
+    random = Random(seed)
+    pieces = [
+        random.choice((b"A", b"z/", b"-_", b"=")) * random.choice((1, 63, 250, 511, 512, 4100)) for _ in range(40)
+    ]
+    body = b"".join(piece + random.choice((b"", b".", b"!" * 9, b". " * 2050, b"." * 4095)) for piece in pieces)
+    expected = [match.start() for match in re.finditer(rb"[A-Za-z0-9+/=_-]{512,}", b"text. " + body)]
+    options = EmbeddedOptions()
+    sample = Sample(b"text. " + body)
+    found = [item.name for item in unpack_text(sample, options, Budget(time.monotonic() + 20))]
+    # Bytes that are no base64 after all come out empty, and are no member.
+    assert set(found) <= {f"base64-{start}" for start in expected}
+    assert len(found) == sum(bool(from_run(b"text. " + body, start)) for start in expected)
+
+
+def from_run(body: bytes, start: int) -> bytes:
+    run = re.compile(rb"[A-Za-z0-9+/=_-]*").match(body, start)
+    assert run is not None
+    return coded.from_base64(run[0])
 
 
 def test_too_many_data_urls_are_a_limit() -> None:
