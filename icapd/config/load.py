@@ -25,6 +25,7 @@ from icapd.config.shipped import resolve
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.decide import Policy
 from icapd.policy.facts import Decision
+from icapd.policy.modes import compile_modes
 from icapd.policy.page import BlockPage
 from icapd.policy.texts import Languages
 from icapd.scan.engine_api import EngineOptions, EngineSpec
@@ -83,6 +84,8 @@ def load(
     policies = (
         None if wrong & {"server", "service", "policy"} else _tried(problems, lambda: compile_policies(settings))
     )
+    if "delivery" not in wrong:
+        _tried(problems, lambda: compile_modes(settings.delivery))
     languages = None if "pages" in wrong else _tried(problems, lambda: read_languages(settings, base))
     pages = (
         None

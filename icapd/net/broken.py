@@ -1,6 +1,7 @@
 """Remembers whose transfer a hit behind a drip cut off: a retry gets the page that its first try could not show.
 
-Only for GET, whose repetition asks for the same content again, and only for the client and service it happened to.
+Only for GET, whose repetition asks for the same content again, and only for the client, user and service it happened
+to.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ENTRIES_MAX = 4096
 _OF_CONTENT = frozenset({Verdict.MALICIOUS, Verdict.FORBIDDEN, Verdict.SUSPICIOUS, Verdict.UNSCANNABLE})
 """Verdicts that a second try would get again; an error may be over by then."""
 
-_Key = tuple[str, str, str, bytes]
+_Key = tuple[str, str, str, str, bytes]
 
 
 class BrokenTransfers:
@@ -71,5 +72,6 @@ def _can_repeat(claims: Claims) -> bool:
 
 
 def _key(head: RequestHead, claims: Claims) -> _Key:
-    """Service, client, host (an origin-form line does not have it) and the request line, query and all."""
-    return claims.facts.service or "", claims.client, claims.http.host, head.http_request.partition(b"\r\n")[0]
+    """Service, client, user, host (an origin-form line does not have it) and the request line, query and all."""
+    line = head.http_request.partition(b"\r\n")[0]
+    return claims.facts.service or "", claims.client, claims.user, claims.http.host, line

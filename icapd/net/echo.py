@@ -1,6 +1,6 @@
-"""Sends the client its own body back: from the spool as it reads, byte by byte while it stalls, or as it comes.
+"""Sends the client its own body back: as much of it as may go before a verdict, then the rest, or all as it comes.
 
-Knows nothing of verdicts: it is told when it may go on.
+Knows nothing of verdicts: it is told how far it may go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PIECE_BYTES = 128 * 1024
 
 class _State(enum.Enum):
     HELD = "HELD"
-    """The head and perhaps some drips are out; the rest waits for a verdict."""
+    """The head is out, and what was granted of the body; the rest waits for a verdict."""
     FLOWING = "FLOWING"
     """What is spooled goes out as the client reads it, then what comes in."""
     ENDED = "ENDED"
@@ -30,8 +30,9 @@ class Echo:
     A body that passes through is spooled while the client does not read: many clients write all of it before they
     read, and would wait for us as we for them. Only when the spool is full does the client wait.
 
-    State: `sent_bytes` of the spooled body are out; `_end` is set once the end of the message may follow;
-    `_unspooled` is what the spool did not take, and no more is read while there is any.
+    State: `sent_bytes` of the spooled body are out, `early_bytes` of them before the verdict; `_granted_bytes` may go
+    before it; `_end` is set once the end of the message may follow; `_unspooled` is what the spool did not take, and
+    no more is read while there is any.
     """
 
     def __init__(self, link: Link, head: Reply, body: Body, open_body: Callable[[], Body]) -> None:
@@ -40,21 +41,30 @@ class Echo:
         self._open_body = open_body
         self._state = _State.HELD
         self._end: ReplyEnd | None = None
+        self._is_producing = False
         self._is_congested = False
         self._unspooled: list[bytes] = []
+        self._granted_bytes = 0
         self.sent_bytes = 0
-        self.dripped_bytes = 0
+        self.early_bytes = 0
         link.send(head)
 
     def drip(self) -> bool:
         """Sends one more byte of what is spooled; False when there is none."""
+        if self._state is not _State.HELD:
+            return False
         piece = self._body.read(self.sent_bytes, 1)
         if not piece:
             return False
-        self.sent_bytes += 1
-        self.dripped_bytes += 1
-        self._link.send(ReplyData(piece))
+        self._send_early(piece)
         return True
+
+    def grant(self, first_bytes: int) -> None:
+        """So much of the body may go before the verdict, as the client reads it."""
+        if self._state is _State.HELD and first_bytes > self.sent_bytes:
+            self._granted_bytes = first_bytes
+            self._produce()
+            self._pump_early()
 
     def finish(self, trailers: bytes) -> None:
         """The body is whole and may go: sends what is left of it, then the end."""
@@ -66,7 +76,7 @@ class Echo:
         """The body may go: sends what is spooled, then each piece as it comes."""
         if self._state is _State.HELD:
             self._state = _State.FLOWING
-            self._link.produce(self, is_push=True)
+            self._produce()
         if self._state is _State.FLOWING:
             self._pump()
 
@@ -97,20 +107,39 @@ class Echo:
 
     def resumeProducing(self) -> None:
         """There is room to write."""
+        self._is_congested = False
         if self._state is _State.FLOWING:
-            self._is_congested = False
             self._link.enter(Phase.BODY if self._end is None else Phase.ANSWERING)
             self._pump()
+        elif self._state is _State.HELD:
+            self._pump_early()
 
     def pauseProducing(self) -> None:
-        """The client does not read as fast as we write."""
+        """The client does not read as fast as we write. Before the verdict its body has the clock, not our answer."""
+        self._is_congested = True
         if self._state is _State.FLOWING:
-            self._is_congested = True
             self._link.enter(Phase.ANSWERING)
 
     def stopProducing(self) -> None:
         """The connection is lost."""
         self.abandon()
+
+    def _produce(self) -> None:
+        if not self._is_producing:
+            self._is_producing = True
+            self._link.produce(self, is_push=True)
+
+    def _pump_early(self) -> None:
+        while not self._is_congested and self._state is _State.HELD and self.sent_bytes < self._granted_bytes:
+            piece = self._body.read(self.sent_bytes, min(_PIECE_BYTES, self._granted_bytes - self.sent_bytes))
+            if not piece:
+                return
+            self._send_early(piece)
+
+    def _send_early(self, piece: bytes) -> None:
+        self.sent_bytes += len(piece)
+        self.early_bytes += len(piece)
+        self._link.send(ReplyData(piece))
 
     def _pump(self) -> None:
         while not self._is_congested and (piece := self._body.read(self.sent_bytes, _PIECE_BYTES)):

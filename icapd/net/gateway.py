@@ -81,9 +81,6 @@ class Gateway:
             Phase.LINGERING: times.drain_s,
         }
         self.users_are_base64 = settings.server.user_encoding == "base64"
-        self.stall_s = delivery.stall_s
-        self.stall_after_bytes = delivery.stall_after_bytes
-        self.drip_bytes = delivery.drip_bytes
         self.is_draining = False
         self.successor: Gateway | None = None
         self._zone = time_zone(settings.server.time_zone)

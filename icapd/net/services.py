@@ -12,6 +12,7 @@ from msgspec import structs
 from icapd.config.schema import Service, Settings
 from icapd.icap import Reply
 from icapd.net.answers import options_fields
+from icapd.net.delivery import DeliveryPlan, plan_delivery
 from icapd.policy.decide import Policy
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.scan.model import Verdict
@@ -38,6 +39,7 @@ class ServiceEntry:
     max_body_bytes: int
     drips: bool
     reads_folds: bool
+    delivery: DeliveryPlan
     options: Reply
 
 
@@ -85,6 +87,7 @@ def _entry(
     fields = options_fields(
         tuple(service.methods), service.preview_bytes, service.options_ttl_s, settings.server.max_connections
     )
+    may_begin = "RESPMOD" in service.methods and not policy.edits_responses
     return ServiceEntry(
         name=service.path,
         methods=frozenset(service.methods),
@@ -94,8 +97,9 @@ def _entry(
         judging=judging,
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
-        drips=drips and "RESPMOD" in service.methods and not policy.edits_responses,
+        drips=drips and may_begin,
         reads_folds=service.profile == "squid",
+        delivery=plan_delivery(service, settings.delivery, drips=drips and may_begin, may_begin=may_begin),
         options=Reply(200, istag, fields),
     )
 

@@ -15,14 +15,15 @@ from twisted.python.failure import Failure
 from icapd.errors import BodyTooLarge, SpoolError
 from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
 from icapd.net.answers import echo_reply, verdict_fields
+from icapd.net.delivery import Early
 from icapd.net.echo import Echo
 from icapd.net.link import Link, Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Refusal
 from icapd.net.services import unscanned
 from icapd.net.stage import Stage
-from icapd.net.stall import Stall
 from icapd.policy.facts import Decision, HeaderEdits
+from icapd.policy.modes import Mode
 from icapd.scan.model import CacheKey, FindingKind, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Examined, Source, refusal
 
@@ -54,7 +55,7 @@ class Transaction:
     _echo: Echo | None = None
     _judging: Deferred[Examined] | None = None
     _judged_at = 0.0
-    _stall: Stall | None = None
+    _early: Early | None = None
     _closes = False
     _status = 0
     _trailers = b""
@@ -77,7 +78,7 @@ class Transaction:
         """The head is in: decides what can be decided now."""
         head, service = self._head, self._service
         decision: Decision | None
-        if not service.scans:
+        if not service.scans or (service.delivery.may_skip and service.delivery.choose(self._claims) is Mode.SKIP):
             decision = service.unscanned or unscanned(service.policy, self._claims.facts)
         else:
             facts, policy = self._claims.facts, service.policy
@@ -119,11 +120,12 @@ class Transaction:
         except SpoolError as error:
             self._refuse(error, unsaved)
             return
-        if self._body_bytes >= self._gateway.stall_after_bytes and self._may_stall:
-            if self._stall is None:
-                gateway = self._gateway
-                self._stall = Stall(gateway.reactor, gateway.stall_s, gateway.drip_bytes, self._drip)
-            self._stall.restart()
+        if self._body_bytes >= self._service.delivery.from_bytes and self._claims.is_response:
+            if self._early is None:
+                gateway, plan = self._gateway, self._service.delivery
+                mode = plan.choose(self._claims)
+                self._early = Early(plan, mode, gateway.reactor, gateway.counters, self._begin_echo)
+            self._early.on_body(body)
 
     def on_preview_end(self) -> None:
         """The preview is in, and there is more."""
@@ -136,7 +138,8 @@ class Transaction:
         """The request is whole."""
         self._trailers = trailers
         self._closes = False
-        self._end_stall()
+        if self._early is not None:
+            self._early.on_whole()
         if self._stage is _SPOOLING:
             self._judge()
         elif self._stage is _DROPPING:
@@ -218,6 +221,7 @@ class Transaction:
 
     def _conclude(self, report: ScanReport) -> None:
         """The facts are known: policy decides, and the answer goes out."""
+        self._end_early()
         facts = self._claims.facts
         if report.size_bytes:
             report = self._claims.in_context(report)
@@ -243,7 +247,7 @@ class Transaction:
 
     def _settle(self, report: ScanReport, unsaved: bytes = b"") -> None:
         """The body is not whole and will not be judged: it is blocked now, or may pass."""
-        self._end_stall()
+        self._end_early()
         self._claims.facts.report = self._report = report
         self._decision = self._service.policy.decide(self._claims.facts)
         if self._decision.refuses:
@@ -322,7 +326,7 @@ class Transaction:
         gateway, link, report = self._gateway, self._link, self._report or _NOT_SCANNED
         if self._echo is not None:
             gateway.transfer_broken(self.identifier, self._head, self._claims, report)
-            self._error = "transfer broken after a drip"
+            self._error = "transfer broken"
             link.break_off()
             return
         self._status = 200
@@ -331,27 +335,17 @@ class Transaction:
         link.send(gateway.pages.refuse(refusal))
         link.answered()
 
-    # Stalls
+    # Before the verdict
 
-    @property
-    def _may_stall(self) -> bool:
-        """A reply cannot begin in a preview that 100 Continue may still answer."""
-        return self._service.drips and self._claims.is_response and not self._link.codec.answers_preview
-
-    def _drip(self) -> bool:
-        """The client stopped in mid-body: one byte back wakes Squid before 6.14 (its bug 5352)."""
-        if self._stage is not _SPOOLING or self._body is None:
-            return False
-        if self._echo is None:
+    def _begin_echo(self) -> Echo | None:
+        """The answer begins with the head; not in a preview, which 100 Continue may still answer."""
+        if self._echo is None and self._body is not None and not self._link.codec.answers_preview:
             self._echo = self._echo_of(self._body, _PENDING_FIELDS)
-        if not self._echo.drip():
-            return False
-        self._gateway.counters.add("icapd_drips_total")
-        return True
+        return self._echo
 
-    def _end_stall(self) -> None:
-        if self._stall is not None:
-            self._stall.end()
+    def _end_early(self) -> None:
+        if self._early is not None:
+            self._early.end()
 
     # The end
 
@@ -376,7 +370,7 @@ class Transaction:
             self._body.release()
         if self._echo is not None:
             self._echo.abandon()
-        self._end_stall()
+        self._end_early()
         self._cancel()
 
     def _record(self) -> None:
@@ -390,7 +384,7 @@ class Transaction:
             report=self._report,
             decision=self._decision,
             source=self._source,
-            dripped_bytes=0 if self._echo is None else self._echo.dripped_bytes,
+            dripped_bytes=0 if self._echo is None else self._echo.early_bytes,
             scan_s=now - self._judged_at if self._judged_at else 0.0,
             total_s=now - self._started,
             error=self._error,

@@ -41,7 +41,8 @@ def _judgement(loaded: Loaded) -> bytes:
 
     One ISTag stands for all services. In what order the file has them is no matter.
     """
-    body_bytes = loaded.settings.limits.body_bytes
+    body_bytes, delivery = loaded.settings.limits.body_bytes, loaded.settings.delivery
+    modes = [rule.model_dump() for rule in delivery.rule]
     services = sorted(
         (
             service.path,
@@ -51,10 +52,11 @@ def _judgement(loaded: Loaded) -> bytes:
             service.scan,
             "all" if service.engines is None else sorted(service.engines),
             min(body_bytes, service.max_body_bytes or body_bytes),
+            service.delivery or delivery.mode,
         )
         for service in loaded.settings.service
     )
-    return msgspec.msgpack.encode((services, body_bytes))
+    return msgspec.msgpack.encode((services, body_bytes, modes))
 
 
 def process_counts(settings: Settings) -> tuple[int, int]:

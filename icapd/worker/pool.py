@@ -5,13 +5,9 @@ Owns which scanner has which task. A job always ends: with an examination, or wi
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import msgspec
@@ -28,8 +24,8 @@ from icapd.scan.model import CacheKey
 from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
 from icapd.worker.admission import Line
-from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import Exited, SandboxStep, ScanTask, Spawned, decode_answer, encode_task
+from icapd.worker.held import Scanner
 from icapd.worker.jobs import Job
 from icapd.worker.memfd import read_only
 from icapd.worker.nursing import NurseryProcess
@@ -43,41 +39,6 @@ _PAUSE_S = 0.05
 takes all of its scanners along."""
 _SCANNERS_A_BODY_MAX = 2
 """That may die with one body. It may be chance once: the system ran out of memory, somebody killed the process."""
-
-
-class _Scanner:
-    """One scanner as the pool sees it.
-
-    State: `job` is None while it is idle; `pidfd` comes from the nursery; `is_lost` once it has ended by itself.
-    """
-
-    __slots__ = ("channel", "has_exited", "is_doomed", "is_lost", "job", "pidfd", "signal_number", "slot", "tasks")
-
-    def __init__(self, slot: int, pool: ScannerPool, reactor: Reactor, end: socket.socket) -> None:
-        self.slot = slot
-        self.channel = PacketChannel(reactor, end, partial(pool.on_answer, self), partial(pool.on_channel_lost, self))
-        self.pidfd: int | None = None
-        self.job: Job | None = None
-        self.tasks = 0
-        self.is_doomed = False
-        self.has_exited = False
-        self.is_lost = False
-        self.signal_number = 0
-
-    def kill(self) -> None:
-        """Ends the process now, or as soon as its pidfd is known."""
-        self.is_doomed = True
-        if self.pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-    def forget(self, signal_number: int = 0) -> None:
-        """The process is gone."""
-        self.has_exited = True
-        self.signal_number = signal_number
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-            self.pidfd = None
 
 
 class ScannerPool:
@@ -106,9 +67,9 @@ class ScannerPool:
         self._counters = counters
         self._log = log
         self._clock = clock
-        self._scanners: dict[int, _Scanner] = {}
-        self._leaving: dict[int, _Scanner] = {}
-        self._idle: list[_Scanner] = []
+        self._scanners: dict[int, Scanner] = {}
+        self._leaving: dict[int, Scanner] = {}
+        self._idle: list[Scanner] = []
         self._small = Line("small", 2 * count, settings.queue_tasks, settings.queue_wait_s)
         self._large = Line("large", 2 * count, settings.queue_tasks, settings.queue_wait_s)
         self._again: list[tuple[float, Job]] = []
@@ -221,7 +182,7 @@ class ScannerPool:
             return self._small.take(self._clock())
         return None if large is None else self._large.take(self._clock())
 
-    def _give(self, scanner: _Scanner, job: Job) -> None:
+    def _give(self, scanner: Scanner, job: Job) -> None:
         task, body = job.task, job.body
         parts: list[bytes] = [encode_task(task)]
         descriptors: list[int] = []
@@ -241,13 +202,13 @@ class ScannerPool:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _take_back(self, scanner: _Scanner) -> Job | None:
+    def _take_back(self, scanner: Scanner) -> Job | None:
         job, scanner.job = scanner.job, None
         if job is not None and self._is_large(job):
             self._running_large -= 1
         return job
 
-    def on_answer(self, scanner: _Scanner, packet: bytes, descriptors: list[int]) -> None:
+    def on_answer(self, scanner: Scanner, packet: bytes, descriptors: list[int]) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         try:
@@ -269,7 +230,7 @@ class ScannerPool:
         if job is not None:
             job.end(answer.examination)
 
-    def on_channel_lost(self, scanner: _Scanner) -> None:
+    def on_channel_lost(self, scanner: Scanner) -> None:
         if scanner.slot not in self._scanners:
             return
         if scanner.tasks == 0 and scanner.job is None:
@@ -279,14 +240,14 @@ class ScannerPool:
             self._note_death(scanner)
         self._lose(scanner, "the process ended")
 
-    def _note_death(self, scanner: _Scanner) -> None:
+    def _note_death(self, scanner: Scanner) -> None:
         """Counts a scanner that ended by itself, once it is known by what."""
         number = scanner.signal_number
         cause, reason = DEATHS.get(number, ("crash", "the process ended"))
         self._counters.add("icapd_scanner_deaths_total", (cause,))
         self._log.event(EventName.SCANNER_LOST, slot=scanner.slot, reason=reason, signal=number or None)
 
-    def _lose(self, scanner: _Scanner, reason: str) -> None:
+    def _lose(self, scanner: Scanner, reason: str) -> None:
         """A scanner is no more. Its job has one more turn, unless it is the second scanner that died with it."""
         job = self._dismiss(scanner, is_killed=True)
         if job is None:
@@ -297,7 +258,7 @@ class ScannerPool:
         else:
             self._again.append((self._clock() + _PAUSE_S, job))
 
-    def _dismiss(self, scanner: _Scanner, *, is_killed: bool) -> Job | None:
+    def _dismiss(self, scanner: Scanner, *, is_killed: bool) -> Job | None:
         """Parts with a scanner and has it replaced. Returns: the job it had."""
         del self._scanners[scanner.slot]
         if not scanner.has_exited:
@@ -337,7 +298,7 @@ class ScannerPool:
         if due:
             self._dispatch()
 
-    def _end(self, scanner: _Scanner, reason: ScanError) -> None:
+    def _end(self, scanner: Scanner, reason: ScanError) -> None:
         """Kills a scanner; its job ends so."""
         job = self._dismiss(scanner, is_killed=True)
         if job is not None:
@@ -370,7 +331,7 @@ class ScannerPool:
             if slot is None:
                 ours.close()
                 return
-            self._scanners[slot] = scanner = _Scanner(slot, self, self._reactor, ours)
+            self._scanners[slot] = scanner = Scanner(slot, self, self._reactor, ours)
             self._idle.append(scanner)
         self._dispatch()
 

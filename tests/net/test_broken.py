@@ -10,7 +10,8 @@ from icapd.net.broken import BrokenTransfers
 from icapd.net.record import Claims
 from icapd.policy.decide import Policy, compile_policy
 from icapd.policy.facts import Action
-from icapd.scan.model import ScanReport, Verdict
+from icapd.scan.model import EngineReport, Finding, FindingKind, Outcome, ScanReport, Verdict
+from icapd.scan.tree import Examination
 from tests.net.inside import Inside
 from tests.net.messages import get, ok, respmod, text
 from tests.support.eicar import EICAR
@@ -139,8 +140,8 @@ def test_as_many_as_may_be_and_one_more() -> None:
 
 
 def test_a_report_that_is_no_longer_blocked_gives_way_to_a_scan() -> None:
-    """A user who is exempt comes with the request of one who is not; both by one client, as gateways have it."""
-    rules = [{"name": "exempt", "when": {"user": "analyst", "verdict": "UNSCANNABLE"}, "action": "allow"}]
+    """Somebody who is exempt by now comes again with the request whose transfer broke."""
+    rules = [{"name": "exempt", "when": {"group": "analysts", "verdict": "UNSCANNABLE"}, "action": "allow"}]
     inside = Inside(
         policy=rules,
         service=[{"path": "/scan", "max_body_bytes": 100_000}],
@@ -154,11 +155,25 @@ def test_a_report_that_is_no_longer_blocked_gives_way_to_a_scan() -> None:
     assert (broken.is_aborted, len(inside.gateway.broken)) == (True, 1)
     assert b"HTTP/1.1 403 " in inside.connect(request.head("x")).sent
 
-    def asks(user: str) -> bytes:
-        body = respmod(EICAR, "/scan", url=URL, headers=[("X-Client-Username", user)])
+    def asks(group: str) -> bytes:
+        body = respmod(EICAR, "/scan", url=URL, headers=[("X-Authenticated-Groups", group)])
         return inside.connect(body.head("x") + body.remainder()).sent
 
-    assert b"HTTP/1.1 403 " in asks("somebody")
+    assert b"HTTP/1.1 403 " in asks("others")
     assert inside.scans.running == []
-    assert asks("analyst") == b""
+    assert asks("analysts") == b""
     assert (len(inside.scans.running), len(inside.gateway.broken)) == (1, 0)
+
+
+def test_another_users_broken_transfer_is_nobody_elses() -> None:
+    inside = Inside(delivery={"stall_after_bytes": 1})
+    mine, others = (respmod(EICAR, "/scan", url=URL, headers=[("X-Client-Username", name)]) for name in ("a", "b"))
+    broken = inside.connect(mine.head("x") + chunk(EICAR))
+    inside.clock.advance(0.06)
+    assert broken.protocol is not None
+    broken.protocol.dataReceived(b"0\r\n\r\n")
+    report = EngineReport("yara", Outcome.FOUND, (Finding(FindingKind.MALWARE, "Evil", "yara"),))
+    inside.scans.running[0].callback(Examination(reports=(report,), size_bytes=1))
+    assert broken.is_aborted
+    assert inside.connect(others.head("x")).sent == b""
+    assert b"HTTP/1.1 403 " in inside.connect(mine.head("x")).sent

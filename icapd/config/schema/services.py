@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from icapd.config.schema.base import KiB, MiB, Table
+from icapd.config.schema.rules import When
 from icapd.config.schema.serving import PolicyName
 
 Method = Literal["REQMOD", "RESPMOD"]
+DeliveryMode = Literal["auto", "hold", "trickle", "stream", "skip"]
 
 
 class Service(Table):
@@ -39,6 +41,7 @@ class Service(Table):
     )
     policy: PolicyName | None = Field(None, examples=["strict"], description="unset = server.policy")
     drip_on_stall: bool | None = Field(None, examples=[False], description="unset = delivery.drip_on_stall")
+    delivery: DeliveryMode | None = Field(None, examples=["hold"], description="unset = delivery.mode")
 
 
 SERVICES: list[dict[str, Any]] = [
@@ -61,8 +64,31 @@ SERVICES: list[dict[str, Any]] = [
 ]
 
 
+class DeliveryRule(Table):
+    when: When = Field(When(), description="conditions on the heads; all must hold; declared types and sizes count")
+    mode: DeliveryMode = Field(examples=["stream"], description="as delivery.mode")
+
+
 class Delivery(Table):
-    mode: Literal["hold"] = Field("hold", description="hold: the whole body is judged before any of it goes back")
+    mode: DeliveryMode = Field(
+        "auto",
+        description="of a body before its verdict; hold: nothing goes back; trickle: after a while a few bytes; "
+        "stream: all but its end; skip: it is not judged; auto: by size, type and profile",
+    )
+    rule: list[DeliveryRule] = Field([], description="modes for some messages; the first that holds counts")
+    stream_types: list[str] = Field(
+        ["text/event-stream", "multipart/x-mixed-replace", "audio/*", "video/*"],
+        description="auto, profile squid: responses of these declared types and of no announced length are streamed",
+    )
+    hold_back_bytes: int = Field(
+        64 * KiB, ge=1, le=64 * MiB, description="the end of a body, which never goes before the verdict"
+    )
+    trickle_after_s: float = Field(10.0, ge=0.01, le=600, description="from its first bytes on until a body trickles")
+    trickle_interval_s: float = Field(5.0, ge=0.01, le=600, description="between one trickle and the next")
+    trickle_bytes: int = Field(512, ge=1, le=64 * KiB, description="of the body, each time")
+    trickle_over_bytes: int = Field(
+        1 * MiB, ge=0, description="auto, profile squid: a body of this size trickles; smaller ones get the page"
+    )
     drip_on_stall: bool = Field(
         True,
         description="RESPMOD: a client that stalls in mid-body gets one body byte; Squid before 6.14 hangs without",
@@ -78,7 +104,7 @@ class Delivery(Table):
         description="dripped from one body at most; within one stall each waits twice as long as the last",
     )
     broken_url_ttl_s: float = Field(
-        120.0,
+        300.0,
         ge=0,
         le=86_400,
         description="after a hit behind a drip: how long the same URL gets the block page at once",
