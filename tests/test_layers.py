@@ -117,7 +117,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 ENGINES_MAY_IMPORT = {"icapd.scan.engine_api", "icapd.scan.indicators", "icapd.scan.model"}
 
 REMOTE_ENGINES = ("engines.clamd", "engines.icap_upstream")
-REMOTE_ENGINES_MAY_IMPORT = {"icapd.config.address", "icapd.icap", "icapd.scan.connections"}
+REMOTE_ENGINES_MAY_IMPORT = {"icapd.config.address", "icapd.errors", "icapd.icap", "icapd.scan.connections"}
 """They speak with servers: addresses as the configuration writes them, ICAP as the server itself reads it."""
 
 PURE = ("icapd.icap", "icapd.policy", "icapd.scan.indicators", "icapd.scan.merge", "icapd.worker.frames")

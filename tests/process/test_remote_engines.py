@@ -12,6 +12,7 @@ import pytest
 from tests.process.conftest import Serve
 from tests.process.reloading import reload
 from tests.process.servers import CLEAN, ask, verdict
+from tests.support.c_icap_clamd import ScanningCIcap
 from tests.support.clamd import MARK, NAME, Clamd
 from tests.support.eicar import EICAR
 from tests.support.icap_client import IcapClient
@@ -29,6 +30,16 @@ def clamd(tmp_path: Path) -> Iterator[Clamd]:
 
 def beside(clamd: Clamd, **options: Any) -> dict[str, Any]:
     return {"engines": {"clamd": {"enabled": True, "address": clamd.unix, **QUICK, **options}}}
+
+
+def test_another_icap_server_is_one_engine_of_several(serve: Serve, clamd: Clamd, tmp_path: Path) -> None:
+    with ScanningCIcap(tmp_path / "c-icap", clamd) as c_icap:
+        server = serve({"engines": {"icap": {"enabled": True, "url": c_icap.url("avscan"), **QUICK}}})
+        found = ask(server, MARK)
+        assert (verdict(found), found.http_status) == ("MALICIOUS", 403)
+        assert NAME in (found.header("X-Infection-Found") or "")
+        assert verdict(ask(server, CLEAN)) == "CLEAN"
+    assert verdict(ask(server, b"harmless")) == "ERROR"
 
 
 def istag(server: Icapd) -> str:
