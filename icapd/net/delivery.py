@@ -66,9 +66,11 @@ def plan_delivery(service: Service, settings: Delivery, *, drips: bool, may_begi
     """The plan of a service. Args: `may_begin` is False where no head may go before the verdict."""
     mode = Mode(service.delivery or settings.mode)
     rules = compile_modes(settings)
-    from_bytes = {Mode.TRICKLE: 0, Mode.STREAM: settings.hold_back_bytes}.get(mode, settings.stall_after_bytes)
-    if rules:
+    from_bytes = settings.stall_after_bytes
+    if mode is Mode.TRICKLE or rules:
         from_bytes = 0
+    elif mode is Mode.STREAM:  # what is held back may be more than what Squid stalls after
+        from_bytes = min(from_bytes, settings.hold_back_bytes)
     return DeliveryPlan(
         settings=settings,
         mode=mode,

@@ -57,7 +57,9 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_timeouts_total": Definition("counter", "Client connections ended by a time-out.", ("phase",)),
     "icapd_abandoned_total": Definition("counter", "Requests the client gave up before the answer."),
     "icapd_drips_total": Definition("counter", "Body bytes sent before the verdict because the client stalled."),
-    "icapd_transfers_broken_total": Definition("counter", "Answers cut off because a hit came after their beginning."),
+    "icapd_transfers_broken_total": Definition(
+        "counter", "Answers cut off because a hit came after their beginning."
+    ),
     "icapd_cache_lookups_total": Definition("counter", "Verdict cache look-ups.", ("tier", "result")),
     "icapd_cache_stores_total": Definition("counter", "Verdicts stored, and dropped again.", ("tier", "result")),
     "icapd_cache_lookup_seconds_total": Definition("counter", "Time of verdict cache look-ups.", ("tier",)),

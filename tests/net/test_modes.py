@@ -275,3 +275,13 @@ def test_nothing_goes_early_in_a_preview() -> None:
     wire.sent = b""
     wire.protocol.dataReceived(chunk(body[1024:]))
     assert early(wire) == body[:-1]
+
+
+@pytest.mark.parametrize("mode", ["hold", "stream", "trickle", "auto"])
+def test_a_stall_before_anything_may_go_is_ended_by_a_drip(mode: str) -> None:
+    """Squid before 6.14 stops one byte short of what a stream holds back."""
+    inside = Inside(delivery={"mode": mode}, **SQUID)
+    body = numbered(HOLD_BACK - 1)
+    wire = asked(inside, body)
+    inside.clock.advance(0.06)
+    assert early(wire) == body[:1]

@@ -187,6 +187,10 @@ class Origin:
         self._record.pages[path] = page
         return self.url(path)
 
+    def forget(self, path: str) -> None:
+        """Serves it no more, and frees its body."""
+        self._record.pages.pop(path, None)
+
     def url(self, path: str) -> str:
         return f"http://{LOOPBACK}:{self.port}{path}"
 
