@@ -20,7 +20,7 @@ def load_secret(settings: Cache, resolve: Callable[[str], Path] = Path) -> bytes
     Raises: ConfigurationError for a file that cannot be read or is too short, and for memcached without a file.
     """
     if settings.secret_file is not None:
-        return _secret_in(resolve(settings.secret_file))
+        return read_secret("cache.secret_file", resolve(settings.secret_file))
     if settings.memcached.servers:
         raise ConfigurationError([Problem("cache.secret_file", "cache.memcached needs one, the same on every node")])
     if settings.disk.directory is not None:
@@ -41,14 +41,13 @@ def prepare_disk(settings: Cache, resolve: Callable[[str], Path] = Path) -> None
         prepare_directory(resolve(settings.disk.directory), with_secret=settings.secret_file is None)
 
 
-def _secret_in(path: Path) -> bytes:
+def read_secret(key: str, path: Path) -> bytes:
+    """The bytes of the file that a key names. Raises: ConfigurationError."""
     try:
         with path.open("rb") as file:
             secret = file.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
-        raise ConfigurationError([Problem("cache.secret_file", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigurationError([Problem(key, f"cannot be read: {error.strerror}")]) from error
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
-        raise ConfigurationError(
-            [Problem("cache.secret_file", f"wants {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")]
-        )
+        raise ConfigurationError([Problem(key, f"wants {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")])
     return secret

@@ -112,18 +112,30 @@ def _secret(settings: Settings, base: Path) -> Iterator[Problem]:
                 "cache.memcached.servers", "needs cache.secret_file: records in a shared store must be signed"
             )
         return
-    path = resolve(base, settings.cache.secret_file)
+    yield from _secret_file("cache.secret_file", resolve(base, settings.cache.secret_file))
+
+
+def _overrides(settings: Settings, base: Path) -> Iterator[Problem]:
+    if settings.pages.override_secret_file is not None:
+        yield from _secret_file("pages.override_secret_file", resolve(base, settings.pages.override_secret_file))
+        return
+    for index, rule in enumerate(settings.policy):
+        if rule.override and rule.action == "block":
+            yield Problem(f"policy[{index}].override", "needs pages.override_secret_file: links must be signed")
+
+
+def _secret_file(key: str, path: Path) -> Iterator[Problem]:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             size_bytes = len(file.read(SECRET_BYTES))
     except OSError as error:
-        yield Problem("cache.secret_file", f"cannot read {path}: {error.strerror}")
+        yield Problem(key, f"cannot read {path}: {error.strerror}")
         return
     if size_bytes < SECRET_BYTES:
-        yield Problem("cache.secret_file", f"{path} has {size_bytes} bytes; at least {SECRET_BYTES} are needed")
+        yield Problem(key, f"{path} has {size_bytes} bytes; at least {SECRET_BYTES} are needed")
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        yield Problem("cache.secret_file", f"{path} is open to every user of this machine; use chmod 0640")
+        yield Problem(key, f"{path} is open to every user of this machine; use chmod 0640")
 
 
 def _disk_cache(settings: Settings, base: Path) -> Iterator[Problem]:
@@ -151,6 +163,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[st
     (_rule_services, frozenset({"service", "policy"})),
     (_spool, frozenset({"spool"})),
     (_secret, frozenset({"cache"})),
+    (_overrides, frozenset({"pages", "policy"})),
     (_disk_cache, frozenset({"cache"})),
     (_access_log, frozenset({"log"})),
 )

@@ -101,9 +101,20 @@ def _block_lines(report: ScanReport, finding: Finding, name: str, reads_folds: b
 
 
 def block_reply(
-    istag: bytes, fields: bytes, page: Drawn, *, has_http_body: bool = True, close: bool = False
+    istag: bytes,
+    fields: bytes,
+    page: Drawn,
+    *,
+    has_http_body: bool = True,
+    has_override: bool = False,
+    close: bool = False,
 ) -> Reply:
-    """ICAP 200 with an HTTP 403 page; `has_http_body` is False in answer to a HEAD request."""
+    """ICAP 200 with an HTTP 403 page; `has_http_body` is False in answer to a HEAD request.
+
+    A page that `has_override` has an origin of its own, so that no script of the site whose address it stands at can
+    read the link, and lies in no frame, so that nobody is led to click it unseen.
+    """
+    alone = b"; frame-ancestors 'none'; sandbox allow-top-navigation allow-popups" if has_override else b""
     language = b"Content-Language: %b\r\n" % page.language.encode("ascii") if page.language else b""
     head = (
         b"HTTP/1.1 403 Forbidden\r\n"
@@ -112,10 +123,11 @@ def block_reply(
         b"%b"
         b"Vary: Accept, Accept-Language\r\n"
         b"Cache-Control: no-store\r\n"
-        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; form-action 'none'\r\n"
+        b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; form-action 'none'%b\r\n"
+        b"Referrer-Policy: no-referrer\r\n"
         b"X-Content-Type-Options: nosniff\r\n"
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
-    ) % (page.media_type.encode("ascii"), len(page.body), language, PRODUCT.encode("ascii"))
+    ) % (page.media_type.encode("ascii"), len(page.body), language, alone, PRODUCT.encode("ascii"))
     return Reply(200, istag, fields, head, body=page.body if has_http_body else None, close=close)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from icapd.icap import RequestHead
 from icapd.net.record import Claims
-from icapd.policy.decide import Policy
+from icapd.policy.decide import Decides
 from icapd.policy.facts import Decision
 from icapd.scan.model import ScanReport, Verdict
 
@@ -23,13 +23,13 @@ _Key = tuple[str, str, str, str, bytes]
 
 
 class BrokenTransfers:
-    """State: `_entries`, reports with the time they expire at, oldest first."""
+    """State: `_entries`, reports with the time they expire at and the body's digest, oldest first."""
 
     def __init__(self, ttl_s: float, clock: Callable[[], float], entries_max: int = ENTRIES_MAX) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
         self._entries_max = entries_max
-        self._entries: OrderedDict[_Key, tuple[float, ScanReport]] = OrderedDict()
+        self._entries: OrderedDict[_Key, tuple[float, ScanReport, bytes]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -40,11 +40,11 @@ class BrokenTransfers:
             return
         key = _key(head, claims)
         self._entries.pop(key, None)
-        self._entries[key] = (self._clock() + self._ttl_s, report)
+        self._entries[key] = (self._clock() + self._ttl_s, report, claims.facts.sha256)
         if len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
 
-    def decide(self, head: RequestHead, claims: Claims, policy: Policy) -> Decision | None:
+    def decide(self, head: RequestHead, claims: Claims, policy: Decides) -> Decision | None:
         """The block that the same request's last try could not show, and its report with the facts.
 
         None where there was none, or where policy does not block it any more: then the body is judged anew.
@@ -55,14 +55,14 @@ class BrokenTransfers:
         found = self._entries.get(key)
         if found is None:
             return None
-        expires_at, report = found
+        expires_at, report, sha256 = found
         facts = claims.facts
         if expires_at > self._clock():
-            facts.report = report
+            facts.report, facts.sha256 = report, sha256
             decision = policy.decide(facts)
             if decision.refuses:
                 return decision
-        facts.report = None
+        facts.report, facts.sha256 = None, b""
         del self._entries[key]
         return None
 

@@ -22,7 +22,8 @@ def edited(head: bytes, edits: HeaderEdits) -> bytes:
     fields = head[start:-2]
     if edits.removed:
         fields = _lines_of(edits.removed).sub(b"", fields)
-    return head[:start] + fields + edits.added + _VIA + b"\r\n"
+    line = edits.line + b"\r\n" if edits.line else head[:start]
+    return line + fields + edits.added + _VIA + b"\r\n"
 
 
 @lru_cache(maxsize=256)

@@ -60,6 +60,11 @@ class Claims:
         return self._http
 
     @property
+    def request(self) -> bytes:
+        """The HTTP request's head as it came."""
+        return self._head.http_request
+
+    @property
     def wishes(self) -> tuple[bytes, bytes]:
         """The request's Accept and Accept-Language."""
         lines = HeaderLines(self._head.http_request)
@@ -84,6 +89,13 @@ class Claims:
     def user(self) -> str:
         """As the gateway names them."""
         return read_user(self._head.values, self._users_are_base64)
+
+    @property
+    def person(self) -> str:
+        """The one user, or else the one address, that the gateway says it serves; empty when it says neither."""
+        if self.user:
+            return f"user {self.user}"
+        return f"client {self.client}" if self._head.values.get(b"x-client-ip") else ""
 
     @property
     def facts(self) -> Facts:

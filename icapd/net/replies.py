@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from icapd.icap import Reply
 from icapd.net.answers import block_reply, leading_finding, redirect_reply
+from icapd.net.override import Offer, Overrides
 from icapd.net.record import Claims
+from icapd.net.services import ServiceEntry
 from icapd.policy.actions import location
 from icapd.policy.facts import Decision, Redirect
 from icapd.policy.outcomes import result_of
@@ -30,11 +32,17 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Block pages by template name; None is the configured one. `help_url` has the field {transaction}."""
+    """Block pages by template name; None is the configured one. `help_url` has the field {transaction}; `overrides`
+    is None where no secret is configured."""
 
     by_name: Mapping[str | None, BlockPage]
     contact: str
     help_url: str = ""
+    overrides: Overrides | None = None
+
+    def met_by(self, service: ServiceEntry, claims: Claims, transaction: str) -> ServiceEntry:
+        """The service as a request meets it: one with a link past a rule may meet another policy."""
+        return service if self.overrides is None else self.overrides.applied(service, claims, transaction)
 
     def refuse(self, refusal: Refusal) -> Reply:
         """The whole answer."""
@@ -44,6 +52,9 @@ class Pages:
     def _block(self, refusal: Refusal) -> Reply:
         decision, report, http = refusal.decision, refusal.report, refusal.claims.http
         page = self.by_name.get(decision.page) or self.by_name[None]
+        offer = Offer()
+        if self.overrides is not None:
+            offer = self.overrides.offer(decision, refusal.claims, refusal.transaction)
         drawn = page.draw(
             PageFacts(
                 verdict=report.verdict,
@@ -56,11 +67,20 @@ class Pages:
                 outcome=result_of(report, decision),
                 contact=self.contact,
                 help_url=self.help_url,
+                override_url=offer.url,
+                override_refused=offer.was_refused,
             ),
             *refusal.claims.wishes,
         )
         has_body = http.method != "HEAD"
-        return block_reply(refusal.istag, refusal.fields, drawn, has_http_body=has_body, close=refusal.close)
+        return block_reply(
+            refusal.istag,
+            refusal.fields,
+            drawn,
+            has_http_body=has_body,
+            has_override=bool(offer.url),
+            close=refusal.close,
+        )
 
 
 def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:

@@ -13,7 +13,7 @@ from icapd.config.schema import Service, Settings
 from icapd.icap import Reply
 from icapd.net.answers import options_fields
 from icapd.net.delivery import DeliveryPlan, plan_delivery
-from icapd.policy.decide import Policy
+from icapd.policy.decide import Decides, Policy
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.scan.model import Verdict
 from icapd.scan.pipeline import Judging
@@ -32,7 +32,7 @@ class ServiceEntry:
     name: str
     methods: frozenset[str]
     scans: bool
-    policy: Policy
+    policy: Decides
     unscanned: Decision | None
     judging: Judging
     istag: bytes
@@ -107,7 +107,7 @@ def _entry(
 _DOES_NOT_SCAN = Decision(Action.ALLOW, "service-does-not-scan")
 
 
-def unscanned(policy: Policy, facts: Facts) -> Decision:
+def unscanned(policy: Decides, facts: Facts) -> Decision:
     """What is done with a message on a service that does not scan. Nothing is kept, so no head can be edited."""
     return _plain(policy.decide(facts))
 

@@ -67,10 +67,10 @@ class Transaction:
         self._gateway = gateway
         self._link = link
         self._head = head
-        self._service = service
         self._started = started
         self._claims = Claims(head, service.name, link.peer, gateway.users_are_base64, gateway.week_minute)
         self.identifier = gateway.new_identifier()
+        self._service = gateway.pages.met_by(service, self._claims, self.identifier)
 
     # What the connection reports
 
@@ -186,6 +186,7 @@ class Transaction:
         self._gateway, self._service = self._gateway.in_force(self._service)
         judging = self._service.judging
         key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, self._claims.inner.content_coding)
+        self._claims.facts.sha256 = key.sha256
         self._judged_at = self._gateway.now()
         found = self._gateway.pipeline.recall(key)
         if found is not None:

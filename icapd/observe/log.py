@@ -55,6 +55,8 @@ class EventName(enum.Enum):
     LINES_DROPPED = ("lines-dropped", "error")
     LINES_WRITTEN_AGAIN = ("lines-written-again", "warning")
     TRANSFER_BROKEN = ("transfer-broken", "warning")
+    OVERRIDE_USED = ("override-used", "warning")
+    OVERRIDE_REFUSED = ("override-refused", "warning")
     INTERNAL_ERROR = ("internal-error", "error")
 
     def __init__(self, label: str, level: Level) -> None:

@@ -85,6 +85,7 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_ready": Definition("gauge", "1 when every front has scanners with their rules and nothing drains."),
     "icapd_build_info": Definition("gauge", "Always 1.", ("version", "ruleset", "istag")),
     "icapd_spool_refused_total": Definition("counter", "Bodies that could not be kept.", ("reason",)),
+    "icapd_overrides_total": Definition("counter", "Links past a rule: offered, used, refused and why.", ("result",)),
     "icapd_internal_errors_total": Definition("counter", "Errors of icapd itself."),
     "icapd_access_lines_dropped_total": Definition("counter", "Access lines nobody took in time."),
 }

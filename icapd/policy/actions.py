@@ -64,6 +64,8 @@ def wrong_actions(rule: Rule, where: str) -> Iterable[Problem]:
     """Every way in which a rule's action cannot be meant."""
     yield from _wrong_redirect(rule, where)
     yield from _wrong_edits(rule, where)
+    if rule.override and rule.action != "block":
+        yield Problem(f"{where}.override", 'is for action = "block"')
     if rule.action not in ("block", "redirect"):
         when = rule.when
         if when.declared_type is not None and when.media_type is None and when.real_type is None:

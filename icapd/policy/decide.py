@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,14 @@ UNCOVERED = Decision(Action.BLOCK, "uncovered", "No rule of the policy answers t
 """For two kinds of findings that no one rule lets pass together, under a policy without a last rule for all."""
 
 _NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
+
+
+class Decides(Protocol):
+    """What a transaction asks: a policy, or one as a single request meets it."""
+
+    def early(self, facts: Facts) -> Decision | None: ...
+
+    def decide(self, facts: Facts) -> Decision: ...
 
 
 class Policy:

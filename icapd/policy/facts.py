@@ -16,6 +16,8 @@ class Action(enum.StrEnum):
     BLOCK = "block"
     MONITOR = "monitor"
     """Allowed, but recorded as what another policy would have blocked."""
+    OVERRIDE = "override"
+    """Allowed, as its user took it on themselves: what the rule would have blocked."""
     REDIRECT = "redirect"
     """The client is sent elsewhere; for requests only."""
 
@@ -28,16 +30,21 @@ class Redirect(msgspec.Struct, frozen=True):
 
 
 class HeaderEdits(msgspec.Struct, frozen=True):
-    """What changes in the head of a message that passes: `removed`, in lower case, before `added`, whole lines."""
+    """What changes in the head of a message that passes: `removed`, in lower case, before `added`, whole lines.
+
+    `line` takes the place of its first line, unless it is empty.
+    """
 
     added: bytes
     removed: tuple[bytes, ...]
+    line: bytes = b""
 
 
 class Decision(msgspec.Struct, frozen=True):
     """The answer of one rule. `page` is the template the rule names, None for the configured one.
 
-    `is_shipped` says that pages give its reason in the reader's language.
+    `is_shipped` says that pages give its reason in the reader's language; `override`, that its block may be
+    overridden, and `names_malware` that this goes for malware as well.
     """
 
     action: Action
@@ -47,6 +54,8 @@ class Decision(msgspec.Struct, frozen=True):
     redirect: Redirect | None = None
     edits: HeaderEdits | None = None
     is_shipped: bool = False
+    override: bool = False
+    names_malware: bool = False
 
     @property
     def refuses(self) -> bool:
@@ -64,7 +73,8 @@ class Facts(msgspec.Struct):
     message declares several. `client` is as the gateway wrote it. `week_minute` is when the request began, in minutes
     since Monday 00:00 in the configured time zone.
 
-    State: the transaction sets `report` once, when the body has been judged or passed by.
+    State: the transaction sets `report` once, when the body has been judged or passed by, and `sha256` when it is
+    whole.
     """
 
     method: str | None = None
@@ -81,3 +91,4 @@ class Facts(msgspec.Struct):
     groups: tuple[str, ...] = ()
     url: str | None = None
     week_minute: int | None = None
+    sha256: bytes = b""

@@ -43,6 +43,7 @@ class PageFacts:
     """What a page may show. Empty is unknown.
 
     `url` may have a query: it is cut off before it is shown. `help_url` is a link with the field {transaction}.
+    `override_url` leads past the rule, and `override_refused` says that such a link led here.
     """
 
     verdict: Verdict
@@ -55,6 +56,8 @@ class PageFacts:
     contact: str = ""
     outcome: Result | None = None
     help_url: str = ""
+    override_url: str = ""
+    override_refused: bool = False
 
 
 class Drawn(NamedTuple):
@@ -80,6 +83,8 @@ _TRIALS = [
             "id",
             "contact",
             help_url="https://example.org/{transaction}",
+            override_url="http://example.org/?icapd-override=token",
+            override_refused=True,
         ),
     )
 ]
@@ -148,12 +153,14 @@ class BlockPage:
             "transaction": transaction,
             "contact": _clear(facts.contact, NAME_CHARACTERS * 2),
             "help_url": facts.help_url.replace("{transaction}", quote(transaction, safe="")),
+            "override_url": facts.override_url,
+            "override_refused": facts.override_refused,
         }
 
 
 _JSON_KEYS = (
     *("title", "what", "reason", "outcome", "verdict", "findings", "rule"),
-    *("url", "host", "transaction", "contact", "help_url"),
+    *("url", "host", "transaction", "contact", "help_url", "override_url"),
 )
 
 
@@ -172,8 +179,11 @@ def _as_text(shown: dict[str, object]) -> bytes:
         "reference": shown["transaction"],
         "contact": shown["contact"],
         "ask": shown["help_url"],
+        "override": shown["override_url"],
     }
-    said = [shown["title"], "", f"{shown['what']} {shown['unsure']}".strip(), shown["reason"], shown["advice"], ""]
+    said = [shown["title"], "", f"{shown['what']} {shown['unsure']}".strip(), shown["reason"], shown["advice"]]
+    said += [shown["label_override_refused"]] if shown["override_refused"] else []
+    said += [shown["label_override_note"], ""] if shown["override_url"] else [""]
     lines = [str(text) for place, text in enumerate(said) if text or place in (1, len(said) - 1)]
     lines += [f"{shown[f'label_{key}']}: {text}" for key, text in facts.items() if text]
     return ("\n".join(lines) + "\n").encode()

@@ -205,7 +205,17 @@ def compile_rule(rule: Rule, where: str, *, is_shipped: bool = False) -> Compile
     action = Action(rule.action)
     if action is Action.REDIRECT:
         when = when.model_copy(update={"method": "REQMOD"})
-    decision = Decision(action, rule.name, rule.reason, rule.page, redirect_of(rule), edits_of(rule), is_shipped)
+    decision = Decision(
+        action,
+        rule.name,
+        rule.reason,
+        rule.page,
+        redirect_of(rule),
+        edits_of(rule),
+        is_shipped,
+        rule.override,
+        "MALICIOUS" in map(str.upper, [*entries(when.verdict), *entries(when.outcome)]),
+    )
     return CompiledRule(
         where=where,
         source=rule.model_copy(update={"when": when}),

@@ -16,7 +16,10 @@ Languages = Mapping[str, Texts]
 """Texts by language tag, in lower case."""
 
 TEXT_CHARACTERS = 500
-LABELS: Final = ("found", "todo", "contact", "address", "site", "outcome", "rule", "reference", "ask")
+LABELS: Final = (
+    *("found", "todo", "contact", "address", "site", "outcome", "rule", "reference", "ask"),
+    *("override", "override_note", "override_refused"),
+)
 SHOWN: Final = ("title", "what", "unsure", "advice")
 """What a page says of one transaction, chosen from the table by its outcome."""
 

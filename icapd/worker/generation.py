@@ -12,6 +12,7 @@ from icapd.config.policies import compile_policies
 from icapd.config.schema import Settings
 from icapd.errors import Problem
 from icapd.net.gateway import Gateway
+from icapd.net.override import Overrides
 from icapd.net.replies import Pages
 from icapd.net.services import ServiceTable
 from icapd.observe.access import AccessLog
@@ -119,6 +120,9 @@ class Generation:
             },
             settings.pages.contact,
             settings.pages.help_url,
+            Overrides(plan.override_key, settings.pages.override_ttl_s, around.counters, around.log)
+            if plan.override_key
+            else None,
         )
         pipeline = Pipeline(
             cache,

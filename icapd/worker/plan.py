@@ -20,7 +20,8 @@ from icapd.worker.frames import Trial
 class Plan(msgspec.Struct, frozen=True):
     """`settings` is JSON; `pages` are template sources, "" the configured one, and `languages` their words;
     `required` names engines that must have judged a body for it to be CLEAN; `remote` are the engines that fronts
-    build. `ruleset` and `istag` are those without the versions of remote engines, which change while we run."""
+    build. `ruleset` and `istag` are those without the versions of remote engines, which change while we run.
+    `override_key` signs links past a rule and is empty where there are none."""
 
     settings: bytes
     ruleset: str
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
     secret: bytes
     languages: dict[str, dict[str, str]] = {}
     remote: tuple[EngineSnapshot, ...] = ()
+    override_key: bytes = b""
 
     def versions(self, known: Mapping[str, str]) -> dict[str, str]:
         """Those of this plan's remote engines; "" for one that was not reached yet."""

@@ -6,10 +6,11 @@ import os
 
 import msgspec
 
-from icapd.cache.secret import load_secret
+from icapd.cache.secret import load_secret, read_secret
 from icapd.config.load import Loaded
 from icapd.config.schema import Cache, Settings
 from icapd.plugins import RulesetSnapshot
+from icapd.policy.override import derived_key
 from icapd.scan.ruleset import istag
 from icapd.worker.plan import Plan
 
@@ -33,7 +34,13 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
         languages={tag: dict(texts) for tag, texts in loaded.languages.items()},
         secret=load_secret(settings.cache, loaded.resolve),
         remote=snapshot.remote,
+        override_key=_override_key(loaded),
     )
+
+
+def _override_key(loaded: Loaded) -> bytes:
+    name = loaded.settings.pages.override_secret_file
+    return b"" if name is None else derived_key(read_secret("pages.override_secret_file", loaded.resolve(name)))
 
 
 def _judgement(loaded: Loaded) -> bytes:

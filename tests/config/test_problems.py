@@ -121,6 +121,19 @@ RULE = '[[policy]]\nname = "r"\naction = "block"\n'
         ("[cache.disk]\nmax_bytes = 16777215", "cache.disk.max_bytes", "must be at least"),
         ("[cache]\nsecret_file = 'missing'", "cache.secret_file", "No such file or directory"),
         ("[cache]\nsecret_file = '.'", "cache.secret_file", "Is a directory"),
+        ("[pages]\noverride_secret_file = 'missing'", "pages.override_secret_file", "No such file or directory"),
+        ("[pages]\noverride_ttl_s = 9", "pages.override_ttl_s", "must be at least"),
+        ("[pages]\noverride_ttl_s = 86401", "pages.override_ttl_s", "must be at most"),
+        (
+            "[[policy]]\nname = 'a'\naction = 'block'\noverride = true",
+            "policy[0].override",
+            "needs pages.override_secret_file",
+        ),
+        (
+            "[[policy]]\nname = 'a'\naction = 'monitor'\noverride = true",
+            "policy[0].override",
+            'is for action = "block"',
+        ),
         ("[log]\naccess = 'missing/access.log'", "log.access", "does not exist"),
         ("[pages]\nblock = 'none.html'", "pages.block", "No such file or directory"),
         ("[pages]\nblock = 'icapd.toml' # {% if %}", "pages.block", "line 2: "),
@@ -186,6 +199,7 @@ def test_a_secret_is_long_enough_and_secret(
         assert load_text(text).settings.cache.secret_file == "secret"
     else:
         assert what in refuse_text(text)["cache.secret_file"]
+        assert what in refuse_text("[pages]\noverride_secret_file = 'secret'")["pages.override_secret_file"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import icapd.policy
 
 ALLOWED = {
     "__future__",
+    "base64",
     "collections.abc",
     "dataclasses",
     "difflib",
@@ -22,6 +23,7 @@ ALLOWED = {
     "posixpath",
     "types",
     "hashlib",
+    "hmac",
     "ipaddress",
     "jinja2",
     "jinja2.meta",

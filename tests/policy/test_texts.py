@@ -82,6 +82,7 @@ def test_json_is_plain_data(page: BlockPage) -> None:
         "transaction": "7f3a-1",
         "contact": "",
         "help_url": "",
+        "override_url": "",
     }
 
 

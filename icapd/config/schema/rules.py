@@ -115,6 +115,11 @@ class Rule(Table):
         None, examples=["conf/pages/block.html"], description="a template file for this rule's block page"
     )
     reason: str = Field("", max_length=400, description="shown to the user on the block page")
+    override: bool = Field(
+        False,
+        description="the block page offers its user a link past this rule, for this content alone; needs "
+        "pages.override_secret_file; malware only where outcome or verdict names it",
+    )
 
 
 class Pages(Table):
@@ -133,3 +138,7 @@ class Pages(Table):
         "conf/pages/languages", description="a folder with the words of block pages, one file a language, as de.toml"
     )
     language: str = Field("en", description="of a reader who asks for none of them")
+    override_secret_file: str | None = Field(
+        None, examples=["override.secret"], description="at least 32 random bytes; the same on every node"
+    )
+    override_ttl_s: int = Field(600, ge=10, le=86_400, description="how long a link past a rule is good")
