@@ -61,7 +61,7 @@ def test_members_are_seen_and_named() -> None:
 def test_options_and_identity_reach_the_engine() -> None:
     class Notes(Finds):
         def scan(self, sample: Sample, budget: Budget) -> EngineReport:
-            return EngineReport(self.name, Outcome.SKIPPED, reason=f"{self.name} {sample.identity.media_type}")
+            return EngineReport(self.name, Outcome.NOTHING_FOUND, reason=f"{self.name} {sample.identity.media_type}")
 
     spec = EngineSpec(
         "notes 3.5",
