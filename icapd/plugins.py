@@ -23,7 +23,9 @@ from icapd.scan.engine_api import (
     Identifier,
     RemoteEngine,
     RemoteOptions,
+    Tables,
     Unpacker,
+    UrlEngine,
 )
 from icapd.scan.ruleset import Part, ruleset_id
 from icapd.scan.tree import EngineSet
@@ -42,10 +44,19 @@ class EngineSnapshot(msgspec.Struct, frozen=True):
 
 
 class RulesetSnapshot(msgspec.Struct, frozen=True):
-    """Everything that scanners are built from, and its id."""
+    """Everything that scanners are built from, and its id; beside it what judges URLs, and the id of that.
+
+    The verdict on a body does not depend on lists of URLs: when these change, scanners and what caches hold stay.
+    """
 
     engines: tuple[EngineSnapshot, ...]
     ruleset: str
+    url_engines: tuple[EngineSnapshot, ...] = ()
+    url_ruleset: str = ""
+
+    @property
+    def all_engines(self) -> tuple[EngineSnapshot, ...]:
+        return (*self.engines, *self.url_engines)
 
     @property
     def remote(self) -> tuple[EngineSnapshot, ...]:
@@ -95,7 +106,8 @@ def gather_snapshot(
     Raises: ConfigurationError with the problems of all engines.
     """
     specs = installed_specs() if specs is None else specs
-    engines = []
+    engines: list[EngineSnapshot] = []
+    url_engines: list[EngineSnapshot] = []
     problems: list[Problem] = []
     for name, options in sorted(settings_engines.items()):
         if not options.enabled:
@@ -110,13 +122,17 @@ def gather_snapshot(
             problems += error.problems
             continue
         packed = options.model_dump_json().encode()
-        engines.append(EngineSnapshot(name, spec.version(), packed, material, spec.is_remote))
+        snapshot = EngineSnapshot(name, spec.version(), packed, material, spec.is_remote)
+        (engines if spec.build_in_front is None else url_engines).append(snapshot)
     if problems:
         raise ConfigurationError(problems)
-    parts: list[Part] = [(engine.name, engine.version, engine.options, engine.material) for engine in engines]
     # icapd judges as well: what it walks into, and what it makes of the reports.
-    parts.append(("icapd", __version__, b"", {}))
-    return RulesetSnapshot(tuple(engines), ruleset_id(parts))
+    ruleset = ruleset_id([*map(_part, engines), ("icapd", __version__, b"", {})])
+    return RulesetSnapshot(tuple(engines), ruleset, tuple(url_engines), ruleset_id(map(_part, url_engines)))
+
+
+def _part(engine: EngineSnapshot) -> Part:
+    return engine.name, engine.version, engine.options, engine.material
 
 
 def build_engines(snapshot: RulesetSnapshot, specs: Mapping[str, EngineSpec] | None = None) -> EngineSet:
@@ -176,7 +192,27 @@ def _specs_of(engines: Sequence[EngineSnapshot]) -> dict[str, EngineSpec]:
     return installed_specs(entry for entry in entry_points(group=GROUP) if entry.name in names)
 
 
+def build_url_engine(
+    engine: EngineSnapshot, tables: Tables, specs: Mapping[str, EngineSpec] | None = None
+) -> UrlEngine:
+    """Builds an engine that judges URLs; no other is imported. Raises: ConfigurationError."""
+    spec, options = _spec_and_options(engine, _specs_of([engine]) if specs is None else specs)
+    if spec.build_in_front is None:
+        raise ConfigurationError([Problem(f"engines.{engine.name}", "judges no URLs")])
+    return spec.build_in_front(options, tables)
+
+
 def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[EngineOptions, object]:
+    spec, options = _spec_and_options(engine, specs)
+    instance = spec.build(options, engine.material)
+    if not isinstance(instance, Engine | Identifier | Unpacker | RemoteEngine):
+        what = f"builds {type(instance).__name__}, which is no engine"
+        raise ConfigurationError([Problem(f"engines.{engine.name}", what)])
+    return options, instance
+
+
+def _spec_and_options(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[EngineSpec, EngineOptions]:
+    """What builds an engine of a snapshot. Raises: ConfigurationError when that is not there any more."""
     where = f"engines.{engine.name}"
     spec = specs.get(engine.name)
     if spec is None:
@@ -190,7 +226,4 @@ def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[Eng
         options = spec.options.model_validate_json(engine.options)
     except ValidationError as error:
         raise ConfigurationError([Problem(where, str(error))]) from error
-    instance = spec.build(options, engine.material)
-    if not isinstance(instance, Engine | Identifier | Unpacker | RemoteEngine):
-        raise ConfigurationError([Problem(where, f"builds {type(instance).__name__}, which is no engine")])
-    return options, instance
+    return spec, options

@@ -20,7 +20,7 @@ from icapd.config.load import Loaded
 from icapd.errors import ConfigurationError, Problem
 from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
-from icapd.plugins import RulesetSnapshot, build_engines, encode_snapshot, gather_snapshot
+from icapd.plugins import RulesetSnapshot, build_engines, gather_snapshot
 from icapd.reactor import Reactor, install_reactor
 from icapd.worker.activation import take_inherited
 from icapd.worker.control import control_name, open_control
@@ -31,6 +31,7 @@ from icapd.worker.memfd import make_memfd
 from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Edition, Origin, encode_plan
 from icapd.worker.planning import make_plan, process_counts
+from icapd.worker.rules import make_rules
 from icapd.worker.selftest import notes_of, try_engines
 from icapd.worker.supervisor import Supervisor
 
@@ -95,7 +96,7 @@ def make_edition(loaded: Loaded) -> Edition:
         plan,
         plan.read_settings(),
         make_memfd("icapd-plan", encode_plan(plan)),
-        make_memfd("icapd-rules", encode_snapshot(snapshot)),
+        make_rules(snapshot),
         process_counts(loaded.settings)[1],
         trial,
         tuple(watched),

@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "icapd.observe",
         "icapd.policy",
         "icapd.scan",
+        "icapd.scan.engine_api",
         "icapd.scan.model",
     ),
     # The processes, and what puts them together.

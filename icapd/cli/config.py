@@ -47,14 +47,14 @@ def _check(options: argparse.Namespace) -> int:
     snapshot = gather_snapshot(settings.engines, loaded.resolve)
     trial = try_rules(snapshot)
     plan = make_plan(loaded, snapshot)
-    files = sum(len(engine.material) for engine in snapshot.engines)
+    files = sum(len(engine.material) for engine in snapshot.all_engines)
     own_rules = f" behind {len(settings.policy)} of your own rules" if settings.policy else ""
     for problem in warnings(loaded):
         print(f"warning: {problem}", file=sys.stderr)
     print(f"{options.config or 'The defaults'}: no problems")
     print(f"services  {len(settings.service)}: {' '.join(service.path for service in settings.service)}")
     print(f"policy    {', '.join(sorted(loaded.policies))}{own_rules}")
-    print(f"engines   {', '.join(engine.name for engine in snapshot.engines)}; {files} files of rules and lists")
+    print(f"engines   {', '.join(engine.name for engine in snapshot.all_engines)}; {files} files of rules and lists")
     print(f"ruleset   {snapshot.ruleset}")
     print(f"ISTag     {plan.istag}")
     for note in notes_of(trial):

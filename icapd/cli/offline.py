@@ -23,16 +23,16 @@ from icapd.config.schema import DiskCache, MemcachedCache, SpoolTable, time_zone
 from icapd.errors import ConfigurationError, IcapdError, Problem
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
-from icapd.plugins import RulesetSnapshot, build_remote_engines, encode_snapshot
+from icapd.plugins import RulesetSnapshot, build_remote_engines
 from icapd.policy.facts import Decision, Facts
 from icapd.reactor import Reactor, install_reactor
 from icapd.scan.model import CacheKey, Identity, ScanReport, Verdict
 from icapd.scan.pipeline import Judging, Pipeline, in_context
 from icapd.scan.remote import RemoteEngines, WatchedEngine
 from icapd.scan.spool import Body, Spool
-from icapd.worker.memfd import make_memfd
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.pool import ScannerPool
+from icapd.worker.rules import make_rules
 from icapd.worker.sandbox import Confinement
 
 SERVICE = "/scan"
@@ -100,13 +100,13 @@ class OfflineScan:
         self._troubles = 0
         self._is_stopping = False
         self._failure: BaseException | None = None
-        required = frozenset(name for name, engine in settings.engines.items() if engine.enabled and engine.required)
+        required = frozenset(each.name for each in snapshot.engines if settings.engines[each.name].required)
         self._judging = Judging(snapshot.ruleset, None, required, tuple(engine.name for engine in snapshot.remote))
         log = EventLog("error", self._on_trouble, "scan")
         counters = Counters()
         nursery = NurseryProcess(
             self._reactor,
-            make_memfd("icapd-rules", encode_snapshot(snapshot)),
+            make_rules(snapshot),
             Confinement.of(scanners, SpoolTable().directory, *readable),
             log,
             self._on_build_failed,

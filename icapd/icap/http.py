@@ -114,6 +114,13 @@ def read_request(head: bytes) -> HttpRequest:
     )
 
 
+def request_target(head: bytes) -> bytes:
+    """The target of an encapsulated request line as it came, query and all."""
+    start = head.find(b" ") + 1
+    end = min(filter((-1).__lt__, (head.find(b" ", start), head.find(b"\r", start))), default=start)
+    return head[start:end]
+
+
 def _path(raw: bytes) -> str:
     """A path with its end, which has the file's name; what is too long loses its middle."""
     if len(raw) > _TEXT_MAX:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from icapd.icap import RequestHead
 from icapd.icap.head import HeaderLines
-from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status
+from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status, request_target
 from icapd.net.accounts import read_groups, read_user
 from icapd.net.link import LOCAL
 from icapd.observe.access import AccessLine
 from icapd.policy.facts import Decision, Facts
 from icapd.policy.outcomes import result_of
+from icapd.scan.engine_api import UrlEngine
+from icapd.scan.merge import with_listed
 from icapd.scan.mismatch import partial_content
-from icapd.scan.model import ScanReport
+from icapd.scan.model import Finding, ScanReport, Verdict
 from icapd.scan.pipeline import in_context
 
+_NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 _TEXT_MAX = 256
 
 
@@ -28,6 +33,7 @@ class Claims:
         "_facts",
         "_head",
         "_http",
+        "_listed",
         "_peer",
         "_service",
         "_url",
@@ -49,6 +55,7 @@ class Claims:
         self._url = ""
         self._facts: Facts | None = None
         self._http: HttpRequest | None = None
+        self._listed: tuple[Finding, ...] = ()
         self.is_response = head.method == "RESPMOD"
         self.inner = HttpHead(head.http_response if self.is_response else head.http_request)
 
@@ -119,8 +126,25 @@ class Claims:
             )
         return self._facts
 
+    def look_up(self, engines: Iterable[UrlEngine]) -> ScanReport | None:
+        """What lists say of the URL, as a report on a body that nobody has looked at; None when they say nothing."""
+        http = self.http
+        if http.host:
+            target = request_target(self._head.http_request)
+            for engine in engines:
+                self._listed += engine.look_up(http.host, http.port, target)
+        return self.with_listed(_NOT_SCANNED) if self._listed else None
+
+    def with_listed(self, report: ScanReport) -> ScanReport:
+        """The report with what lists say of the URL."""
+        return with_listed(report, self._listed) if self._listed else report
+
     def in_context(self, report: ScanReport) -> ScanReport:
-        """The report on the body with what this message says of it: another type than it has, only a part of it."""
+        """The report on the body with what this message says of it: another type than it has, only a part of it, and
+        from where it is."""
+        report = self.with_listed(report)
+        if not report.size_bytes:
+            return report
         declared = self.facts.media_types
         if not self.is_response:
             return in_context(report, declared, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from icapd.net.answers import options_fields
 from icapd.net.delivery import DeliveryPlan, plan_delivery
 from icapd.policy.decide import Decides, Policy
 from icapd.policy.facts import Action, Decision, Facts
+from icapd.scan.engine_api import UrlEngine
 from icapd.scan.model import Verdict
 from icapd.scan.pipeline import Judging
 from icapd.scan.ruleset import with_versions
@@ -40,6 +41,7 @@ class ServiceEntry:
     drips: bool
     reads_folds: bool
     delivery: DeliveryPlan
+    url_engines: tuple[UrlEngine, ...]
     options: Reply
 
 
@@ -54,6 +56,7 @@ class ServiceTable:
         required: Mapping[str, bool],
         istag: bytes,
         remote: Mapping[str, str] = NOTHING,
+        url_engines: Iterable[UrlEngine] = (),
     ) -> None:
         """Args: `remote` are the versions of the remote engines, by name."""
         self._by_path: dict[str, ServiceEntry] = {}
@@ -61,7 +64,8 @@ class ServiceTable:
         self.judging = _judging(None, ruleset, required, remote)
         for service in settings.service:
             judging = _judging(service.engines, ruleset, required, remote)
-            entry = _entry(service, settings, policies, judging, istag)
+            asked = tuple(each for each in url_engines if service.engines is None or each.name in service.engines)
+            entry = _entry(service, settings, policies, judging, istag, asked)
             for path in (service.path, *service.aliases):
                 self._by_path[path] = entry
 
@@ -80,6 +84,7 @@ def _entry(
     policies: Mapping[str, Policy],
     judging: Judging,
     istag: bytes,
+    url_engines: tuple[UrlEngine, ...],
 ) -> ServiceEntry:
     body_bytes = settings.limits.body_bytes
     policy = policies[service.policy or settings.server.policy]
@@ -100,6 +105,7 @@ def _entry(
         drips=drips and may_begin,
         reads_folds=service.profile == "squid",
         delivery=plan_delivery(service, settings.delivery, drips=drips and may_begin, may_begin=may_begin),
+        url_engines=url_engines,
         options=Reply(200, istag, fields),
     )
 

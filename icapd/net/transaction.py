@@ -82,8 +82,9 @@ class Transaction:
             decision = service.unscanned or unscanned(service.policy, self._claims.facts)
         else:
             facts, policy = self._claims.facts, service.policy
-            decision = policy.early(facts) or self._gateway.broken.decide(head, self._claims, policy)
-            self._report = facts.report
+            listed = self._claims.look_up(service.url_engines) if service.url_engines else None
+            decision = policy.early(facts, listed) or self._gateway.broken.decide(head, self._claims, policy)
+            self._report = facts.report or listed
         if decision is None:
             if head.has_body:
                 self._body = self._open_body()
@@ -224,9 +225,7 @@ class Transaction:
         """The facts are known: policy decides, and the answer goes out."""
         self._end_early()
         facts = self._claims.facts
-        if report.size_bytes:
-            report = self._claims.in_context(report)
-        facts.report = self._report = report
+        facts.report = self._report = self._claims.in_context(report)
         self._decision = self._service.policy.decide(facts)
         self._answer()
 
@@ -249,7 +248,7 @@ class Transaction:
     def _settle(self, report: ScanReport, unsaved: bytes = b"") -> None:
         """The body is not whole and will not be judged: it is blocked now, or may pass."""
         self._end_early()
-        self._claims.facts.report = self._report = report
+        self._claims.facts.report = self._report = self._claims.with_listed(report)
         self._decision = self._service.policy.decide(self._claims.facts)
         if self._decision.refuses:
             self._answer()

@@ -64,24 +64,28 @@ class Policy:
         self._by_verdict = verdict_masks(rules)
         self._spoken_early = _may_speak_early(rules)
 
-    def early(self, facts: Facts) -> Decision | None:
+    def early(self, facts: Facts, listed: ScanReport | None = None) -> Decision | None:
         """What is certain before the body was judged, else None.
 
-        Asked once the encapsulated heads are in. A decision here is the one that `decide` would give for any report.
+        Asked once the encapsulated heads are in. A decision here is the one that `decide` would give for any report;
+        with findings known by then (`listed`), another rule that refuses may come before it.
         """
-        if not self._spoken_early:
+        if not self._spoken_early and listed is None:
             return None
         rules, left = self.rules, self._all
         for table in self._fixed:
             left &= table(facts)
+        may_refuse_otherwise = False
         while left:
             lowest = left & -left
             rule = rules[lowest.bit_length() - 1]
-            match = rule.early(facts)
+            match = rule.early(facts, listed)
             if match is Match.YES:
-                return rule.decision
+                return None if may_refuse_otherwise and not rule.refuses else rule.decision
             if match is Match.NOT_YET_KNOWN:
-                return None
+                if listed is None or not rule.refuses:
+                    return None
+                may_refuse_otherwise = True
             left ^= lowest
         return None
 

@@ -94,18 +94,31 @@ class CompiledRule:
             self.verdicts is None and self.results is None and self.findings is None and self.decision.edits is None
         )
 
-    def early(self, facts: Facts) -> Match:
-        """Whether the rule holds by what is known before a scan."""
+    def early(self, facts: Facts, listed: ScanReport | None = None) -> Match:
+        """Whether the rule holds by what is known before a scan; `listed` has findings that are known by then."""
         for condition in self.fixed:
             if not condition.holds(facts):
                 return Match.NO
         if self.is_judged:
-            return Match.NOT_YET_KNOWN
+            return Match.NOT_YET_KNOWN if listed is None else self._early_by(facts, listed)
         if not self.content:
             return Match.YES
         if self.refuses and all(content.claimed(facts) for content in self.content):
             return Match.YES
         return Match.NOT_YET_KNOWN
+
+    def _early_by(self, facts: Facts, listed: ScanReport) -> Match:
+        """Whether a rule on findings holds, whatever else will be found."""
+        if self.refuses:
+            asks_for_whole = not (self.verdicts is None and self.results is None)
+            if asks_for_whole and listed.verdict in NOTHING_COUNTS:
+                return Match.NOT_YET_KNOWN
+            is_claimed = all(content.claimed(facts) for content in self.content)
+            return Match.YES if is_claimed and self.holds(facts, listed) else Match.NOT_YET_KNOWN
+        findings = self.findings
+        if findings is None or all(findings.mean(f) for f in listed.findings if self._is_concerned(f)):
+            return Match.NOT_YET_KNOWN
+        return Match.NO
 
     def holds(self, facts: Facts, report: ScanReport) -> bool:
         """Whether the rule holds for a report."""

@@ -28,10 +28,13 @@ from icapd.errors import DeadlineReached as DeadlineReached
 from icapd.errors import LimitReached as LimitReached
 from icapd.errors import Problem as Problem
 from icapd.errors import RemoteFailed as RemoteFailed
-from icapd.scan.model import Budget, EngineReport, Finding, Identity, Sample
+from icapd.scan.model import Budget, Buffer, EngineReport, Finding, Identity, Sample
 
 Material = Mapping[str, bytes]
 """Everything an engine reads from outside: a stable name (usually a path) to its content."""
+
+Tables = Mapping[str, Buffer]
+"""Material in memory that processes share, to be read and nothing else."""
 
 
 class EngineOptions(BaseModel):
@@ -132,6 +135,22 @@ class RemoteEngine(Protocol):
         """Raises: RemoteFailed. Units: `deadline` is a `time.monotonic()` reading."""
 
 
+@runtime_checkable
+class UrlEngine(Protocol):
+    """Says what is known of the URL of a request, in a front, before its body is read. Answers at once; never raises.
+
+    What it reads is `Tables`: one copy for all fronts. Its findings belong to one message and are never remembered
+    with a body's.
+    """
+
+    name: str
+
+    def look_up(self, host: str, port: str, target: bytes) -> tuple[Finding, ...]:
+        """Args: `host` is lower case, else as the request has it, and never empty; `port` is empty when none is
+        given; `target` is that of the request line, as it came.
+        """
+
+
 @dataclass(frozen=True)
 class EngineSpec:
     """How icapd finds, configures and builds one engine.
@@ -147,3 +166,5 @@ class EngineSpec:
     build: Callable[[EngineOptions, Material], object]
     version: Callable[[], str]
     is_remote: bool = False
+    build_in_front: Callable[[EngineOptions, Tables], UrlEngine] | None = None
+    """Builds a UrlEngine, from tables that are shared; scanners have none. `build` then only tries the material."""

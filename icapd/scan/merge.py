@@ -98,6 +98,14 @@ def with_findings(report: ScanReport, findings: Iterable[Finding]) -> ScanReport
     return msgspec.structs.replace(report, verdict=verdict, findings=worst_first)
 
 
+def with_listed(report: ScanReport, findings: Collection[Finding]) -> ScanReport:
+    """A report with what lists say of the URL beside it. Bytes that are allowed are not so from everywhere."""
+    merged = with_findings(report, findings)
+    if merged.verdict is not Verdict.CLEAN:
+        return merged
+    return msgspec.structs.replace(merged, verdict=verdict_of(findings))
+
+
 def verdict_of(findings: Collection[Finding]) -> Verdict:
     """The verdict that findings add up to."""
     if any(_allows_the_body(finding) for finding in findings):

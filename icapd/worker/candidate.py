@@ -20,12 +20,13 @@ from icapd import __version__
 from icapd.config.load import Loaded, load
 from icapd.config.schema import Settings
 from icapd.errors import ConfigurationError, Problem
-from icapd.plugins import build_engines, encode_snapshot, gather_snapshot, installed_specs
+from icapd.plugins import build_engines, gather_snapshot, installed_specs
 from icapd.worker.frames import Checked, encode, pack_problems
 from icapd.worker.memfd import make_memfd, read_memfd
 from icapd.worker.packets import send
 from icapd.worker.plan import Order, Plan, decode_order, decode_plan, encode_plan
 from icapd.worker.planning import is_same_store, make_plan, process_counts
+from icapd.worker.rules import make_rules
 from icapd.worker.selftest import notes_of, problems_of, try_engines
 
 _PR_SET_PDEATHSIG = 1
@@ -66,7 +67,7 @@ def check(order: Order) -> tuple[Checked, list[int]]:
             raise ConfigurationError(worse)
     descriptors = [
         make_memfd("icapd-plan", encode_plan(plan)),
-        make_memfd("icapd-rules", encode_snapshot(snapshot)),
+        make_rules(snapshot),
     ]
     return Checked([], list(notes_of(trial)), scanners=scanners, trial=trial, watched=watched), descriptors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from icapd.cache.flight import SingleFlight
@@ -21,6 +21,7 @@ from icapd.observe.metrics import Counters
 from icapd.plugins import build_remote_engines
 from icapd.policy.page import BlockPage
 from icapd.reactor import Reactor
+from icapd.scan.engine_api import UrlEngine
 from icapd.scan.pipeline import Pipeline
 from icapd.scan.remote import RemoteEngines, WatchedEngine
 from icapd.scan.spool import Spool
@@ -86,7 +87,8 @@ def watch_remote_engines(around: Surroundings, plan: Plan) -> RemoteEngines:
 
 
 class Generation:
-    """Services, policy, cache, scanners and remote engines of one plan, as of some versions of the latter."""
+    """Services, policy, cache, scanners, lists of URLs and remote engines of one plan, as of some versions of the
+    latter."""
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Generation:
         settings: Settings,
         scanning: Scanning,
         remotes: RemoteEngines,
+        url_engines: Sequence[UrlEngine],
         cache: VerdictCache,
         versions: Mapping[str, str],
     ) -> None:
@@ -103,6 +106,7 @@ class Generation:
         self.settings = settings
         self.scanning = scanning
         self.remotes = remotes
+        self.url_engines = url_engines
         self.cache = cache
         self.versions = plan.versions(versions)
         services = ServiceTable(
@@ -112,6 +116,7 @@ class Generation:
             plan.required,
             plan.istag_with(versions).encode("ascii"),
             self.versions,
+            url_engines,
         )
         pages = Pages(
             {

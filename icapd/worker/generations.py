@@ -20,6 +20,7 @@ from icapd.observe.metrics import DEFINITIONS, Counters, Labels
 from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of, watch_remote_engines
 from icapd.worker.plan import Plan
 from icapd.worker.planning import is_same_store
+from icapd.worker.rules import map_url_engines
 
 _STRAGGLING_S = 5.0
 """How long past the last deadline of its scans a generation may stay. Nothing should need it."""
@@ -56,9 +57,9 @@ class Generations:
         self._cached_before: defaultdict[tuple[str, Labels], float] = defaultdict(float)
         settings = plan.read_settings()
         scanning = Scanning(around, plan, settings, snapshot_fd, scanners, self._on_build_failed)
-        remotes = watch_remote_engines(around, plan)
+        remotes, url_engines = watch_remote_engines(around, plan), map_url_engines(snapshot_fd)
         self.current = Generation(
-            around, plan, settings, scanning, remotes, self._new_cache(plan, settings), versions
+            around, plan, settings, scanning, remotes, url_engines, self._new_cache(plan, settings), versions
         )
 
     def start(self) -> None:
@@ -99,7 +100,7 @@ class Generations:
         if self._next is not None:
             self.abandon(self._next.number)
         now, settings = self.current, plan.read_settings()
-        scanning = now.scanning
+        scanning, url_engines = now.scanning, map_url_engines(snapshot_fd)
         if scanning.made_of == parts_of(plan, settings, scanners):
             os.close(snapshot_fd)
         else:
@@ -111,8 +112,10 @@ class Generations:
         if plan.remote != now.plan.remote:
             remotes = watch_remote_engines(self._around, plan)
             remotes.start()
-        generation = Generation(self._around, plan, settings, scanning, remotes, cache, self._versions)
-        self._next = _Next(number, generation)
+        self._next = _Next(
+            number,
+            Generation(self._around, plan, settings, scanning, remotes, url_engines, cache, self._versions),
+        )
         self.sweep()
 
     def commit(self, number: int) -> Generation | None:
@@ -143,6 +146,7 @@ class Generations:
             generation.settings,
             generation.scanning,
             generation.remotes,
+            generation.url_engines,
             generation.cache,
             self._versions,
         )

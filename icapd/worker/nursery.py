@@ -21,12 +21,12 @@ import sys
 import time
 
 from icapd.errors import ConfigurationError
-from icapd.plugins import build_engines, decode_snapshot
+from icapd.plugins import build_engines
 from icapd.scan.tree import EngineSet
 from icapd.worker import scanner
 from icapd.worker.frames import BuildFailed, Exited, Loaded, Spawned, decode_spawn, encode, pack_problems
-from icapd.worker.memfd import read_memfd
 from icapd.worker.packets import receive, send
+from icapd.worker.rules import read_rules
 from icapd.worker.sandbox import Confinement, Sandbox, decode_confinement
 from icapd.worker.sandbox.kernel import die_with
 
@@ -132,7 +132,7 @@ def _serve(control: socket.socket, snapshot_descriptor: int, confinement: Confin
     started = time.monotonic()
     try:
         sandbox = Sandbox(confinement)
-        engines = build_engines(decode_snapshot(read_memfd(snapshot_descriptor)))
+        engines = build_engines(read_rules(snapshot_descriptor))
     except ConfigurationError as error:
         send(control, [encode(BuildFailed(pack_problems(error.problems)))])
         return 2

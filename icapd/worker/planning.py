@@ -28,8 +28,8 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
     return Plan(
         settings=settings.model_copy(update={"spool": spool, "cache": cache}).model_dump_json().encode(),
         ruleset=snapshot.ruleset,
-        istag=istag(snapshot.ruleset, _judgement(loaded)),
-        required={name: options.required for name, options in settings.engines.items() if options.enabled},
+        istag=istag(snapshot.ruleset, snapshot.url_ruleset.encode() + _judgement(loaded)),
+        required={engine.name: settings.engines[engine.name].required for engine in snapshot.engines},
         pages={name or "": page.source for name, page in loaded.pages.items()},
         languages={tag: dict(texts) for tag, texts in loaded.languages.items()},
         secret=load_secret(settings.cache, loaded.resolve),

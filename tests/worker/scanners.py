@@ -18,15 +18,15 @@ from icapd.config.schema import Scanners, SpoolTable
 from icapd.errors import Problem
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
-from icapd.plugins import RulesetSnapshot, encode_snapshot, gather_snapshot
+from icapd.plugins import RulesetSnapshot, gather_snapshot
 from icapd.reactor import Reactor
 from icapd.scan.engine_api import EngineOptions, EngineSpec
 from icapd.scan.model import CacheKey
 from icapd.scan.spool import Spool
 from icapd.scan.tree import Examination
-from icapd.worker.memfd import make_memfd
 from icapd.worker.nursing import NurseryProcess
 from icapd.worker.pool import ScannerPool
+from icapd.worker.rules import make_rules
 from icapd.worker.sandbox import Confinement, encode_confinement
 from tests.support.engines import NAME, SPEC
 from tests.support.reactor import reactor, wait_for, wait_until
@@ -61,7 +61,7 @@ class ScannerBench:
         self.events: list[bytes] = []
         self.outcomes: dict[str, Examination | Exception] = {}
         self.problems: list[Problem] = []
-        self._snapshot_fd = make_memfd("icapd-test-rules", encode_snapshot(snapshot or puppet_snapshot()))
+        self._snapshot_fd = make_rules(snapshot or puppet_snapshot())
         log = EventLog("debug", self.events.append, "test")
         running = cast(Reactor, reactor)
         self.nursery = NurseryProcess(running, self._snapshot_fd, self._confinement, log, self.problems.extend)
