@@ -19,8 +19,8 @@ _EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION)
 _EACH_EXTENSION = re.compile(_EXTENSION)
-_ONLY_CHUNK_ENDS = b"\r\n0\r\n\r\n"
-_ONLY_CHUNK_ENDS_IEOF = b"\r\n0; ieof\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+_LAST_CHUNK_IEOF = b"0; ieof\r\n\r\n"
 _CHUNK_BYTES_MAX = (1 << 63) - 1
 
 
@@ -71,21 +71,20 @@ class ChunkDecoder:
         self.trailers = b""
 
     def decode_whole(self, buffer: bytes, start: int, *, with_ieof: bool) -> tuple[bytes, int] | None:
-        """A body that is here from its first byte to its last as one chunk, as most previews and small bodies are.
+        """A body that is here from its first byte to its last in plain chunks, as most previews and small bodies are.
 
         Returns: the body, and where what follows it begins; None for any other, of which nothing is taken.
         """
-        match = _PLAIN_LINE.match(buffer, start)
-        if match is None or self._reading is not _SIZE:
+        if self._reading is not _SIZE:
             return None
-        begin = match.end()
-        end = begin + int(match[1], 16)
-        last = _ONLY_CHUNK_ENDS_IEOF if with_ieof else _ONLY_CHUNK_ENDS
-        if end == begin or not buffer.startswith(last, end):
+        pieces: list[bytes] = []
+        position = _take_plain_chunks(buffer, start, pieces)
+        last = _LAST_CHUNK_IEOF if with_ieof else _LAST_CHUNK
+        if not pieces or not buffer.startswith(last, position):
             return None
         self.is_ieof = with_ieof
         self._finish()
-        return buffer[begin:end], end + len(last)
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), position + len(last)
 
     def decode(self, buffer: bytes, start: int) -> tuple[bytes, int]:
         """Decodes as much as the buffer holds from `start`.
@@ -93,8 +92,8 @@ class ChunkDecoder:
         Returns: the body bytes found, and where the undecoded rest begins.
         Raises: PeerProtocolError for a malformed or overlong chunk line, chunk end or trailer.
         """
-        position = start
         pieces: list[bytes] = []
+        position = _take_plain_chunks(buffer, start, pieces) if self._reading is _SIZE else start
         while True:
             reading = self._reading
             if reading is _SIZE:
@@ -182,3 +181,20 @@ class ChunkDecoder:
     def _finish(self) -> None:
         self._reading = _DONE
         self.is_finished = True
+
+
+def _take_plain_chunks(buffer: bytes, position: int, pieces: list[bytes]) -> int:
+    """Takes the chunks that are whole and have nothing but a size in their first line: nearly all there are.
+
+    Returns: where the first other one begins, or the last.
+    """
+    while True:
+        match = _PLAIN_LINE.match(buffer, position)
+        if match is None:
+            return position
+        begin = match.end()
+        end = begin + int(match[1], 16)
+        if end == begin or not buffer.startswith(b"\r\n", end):
+            return position
+        pieces.append(buffer[begin:end])
+        position = end + 2

@@ -182,7 +182,7 @@ class Connection:
         return event
 
     def take_whole_body(self) -> bytes | None:
-        """The rest of the request, where all of it is here as one chunk: then the request is complete.
+        """The rest of the request, where all of it is here in plain chunks: then the request is complete.
 
         Asked right after its head, as it spares what most small messages do not need: events for each of their parts.
         None for any other body, which `next_event` tells of.

@@ -22,7 +22,12 @@ def at_its_body(body: bytes, fields: bytes = b"") -> Connection:
 
 @pytest.mark.parametrize(
     ("fields", "body"),
-    [(b"", b"5\r\nhello\r\n0\r\n\r\n"), (b"Preview: 1024\r\n", b"5\r\nhello\r\n0; ieof\r\n\r\n")],
+    [
+        (b"", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b"", b"2\r\nhe\r\n003\r\nllo\r\n0\r\n\r\n"),
+        (b"Preview: 1024\r\n", b"5\r\nhello\r\n0; ieof\r\n\r\n"),
+        (b"Preview: 1024\r\n", b"1\r\nh\r\n4\r\nello\r\n0; ieof\r\n\r\n"),
+    ],
 )
 def test_a_whole_body_completes_its_request(fields: bytes, body: bytes) -> None:
     connection = at_its_body(body + NEXT, fields)
@@ -48,7 +53,8 @@ def test_a_whole_body_completes_its_request(fields: bytes, body: bytes) -> None:
         (b"", b"0\r\n\r\n"),
         (b"", b"5\r\nhello\r\n0; ieof\r\n\r\n"),
         (b"", b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n"),
-        (b"", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+        (b"", b"2\r\nhe\r\n3\r\nllo\r\n00\r\n\r\n"),
+        (b"", b"2\r\nhe\r\n3\r\nllo\r\n"),
         (b"", b"5;name=value\r\nhello\r\n0\r\n\r\n"),
         (b"Preview: 1024\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
         (b"Preview: 0\r\n", b"0; ieof\r\n\r\n"),
