@@ -191,9 +191,11 @@ class Pipeline:
         try:
             examination = await scanning
             # A remote engine's word alone settles nothing: the body may be on the operator's list.
-            if not is_settled(examination):
+            settled = is_settled(examination)
+            if not settled:
                 await beside.ended()
-            return self._take_examination(examination, key, judging.required, started, beside.reports())
+            reports = beside.reports(is_settled=settled)
+            return self._take_examination(examination, key, judging.required, started, reports)
         except ScanError as error:
             await beside.ended()
             heard = merge(Examination(size_bytes=key.size_bytes), (), beside.reports())

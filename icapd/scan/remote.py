@@ -125,7 +125,7 @@ class WatchedEngine:
             self._doubt()
             return self._failed(str(error))
         except CancelledError:
-            if self.is_left_alone:
+            if self.is_left_alone or self._is_stopped:
                 return self._failed(ABSENT)
             raise
         except IcapdError as error:
@@ -205,9 +205,12 @@ class RemoteScan:
         """When all have ended, however."""
         return DeferredList(self._scans, consumeErrors=True)
 
-    def reports(self) -> list[EngineReport]:
-        """One of each engine. SKIPPED: nothing that it could still say would change anything."""
-        return [self._reports.get(name) or _not_waited_for(name) for name in self._names]
+    def reports(self, *, is_settled: bool = False) -> list[EngineReport]:
+        """One of each engine. One that has not ended is SKIPPED if nothing that it could still say would change
+        anything, and otherwise has failed."""
+        outcome = Outcome.SKIPPED if is_settled else Outcome.FAILED
+        reason = "what others found settles it" if is_settled else "given up"
+        return [self._reports.get(name) or EngineReport(name, outcome, reason=reason) for name in self._names]
 
     def end(self) -> None:
         """Gives up those that still run."""
@@ -249,7 +252,3 @@ def _release(outcome: object, body: Body) -> object:
 
 def _ignore(failure: Failure) -> None:
     """Nobody waits for it any more."""
-
-
-def _not_waited_for(name: str) -> EngineReport:
-    return EngineReport(name, Outcome.SKIPPED, reason="what others found settles it")

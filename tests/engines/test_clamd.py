@@ -92,6 +92,22 @@ def test_a_hundred_at_once_each_get_their_own_answer(scene: Scene) -> None:
     assert [report.outcome is Outcome.FOUND for report in reports] == [number % 3 == 0 for number in range(100)]
 
 
+def test_there_are_never_more_connections_than_allowed(clamd: Clamd) -> None:
+    scene = Scene(clamd, connections=3)
+    most = 0
+
+    def look(report: EngineReport) -> EngineReport:
+        nonlocal most
+        most = max(most, open_sessions())
+        return report
+
+    before = open_sessions()
+    reports = wait_for(gatherResults([scene.scan(b"%d" % number).addCallback(look) for number in range(30)]), 30)
+    assert {report.outcome for report in reports} == {Outcome.NOTHING_FOUND}
+    assert most - before == 3
+    scene.engine.stop()
+
+
 def test_the_version_has_number_and_date_of_the_signatures(scene: Scene) -> None:
     program, number, date = wait_for(scene.engine.probe()).split("/")
     assert (program[:7], number) == ("ClamAV ", "1")
