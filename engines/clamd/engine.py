@@ -14,6 +14,7 @@ from icapd.scan.model import NO_CODING, EngineReport
 
 _IDLE_S: Final = 20.0
 """clamd ends a session after 30 s of silence by default; an answer must not meet a question on the way."""
+_VERSION_CHARACTERS_MAX: Final = 200
 _UNDONE: Final = NO_CODING | {"gzip", "x-gzip"}
 """Codings that clamd undoes itself, as gzip files are archives to it."""
 
@@ -47,7 +48,7 @@ class ClamdEngine:
         version = await self._probes.ask(Session.version)
         if not version.startswith("ClamAV "):
             raise RemoteFailed(f"not a version of clamd: {version[:100]!r}")
-        return version
+        return version[:_VERSION_CHARACTERS_MAX]
 
     async def scan(self, body: RemoteBody, deadline: float) -> EngineReport:
         if self._sessions is None:

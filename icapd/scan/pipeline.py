@@ -198,7 +198,8 @@ class Pipeline:
             return self._take_examination(examination, key, judging.required, started, reports)
         except ScanError as error:
             await beside.ended()
-            heard = merge(Examination(size_bytes=key.size_bytes), (), beside.reports())
+            needed = judging.required.intersection(judging.remote)
+            heard = merge(Examination(size_bytes=key.size_bytes), needed, beside.reports())
             report = with_findings(heard, failure_report(error, key.size_bytes).findings)
             self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
             return report

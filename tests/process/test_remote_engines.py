@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 
 from tests.process.conftest import Serve
 from tests.process.reloading import reload
-from tests.process.servers import CLEAN, ask, verdict
+from tests.process.servers import CLEAN, EICAR_RULE_ALONE, ask, verdict
 from tests.support.c_icap_clamd import ScanningCIcap
 from tests.support.clamd import MARK, NAME, Clamd
 from tests.support.eicar import EICAR
 from tests.support.icap_client import IcapClient
-from tests.support.icapd import Icapd
+from tests.support.icapd import ICAPD, Icapd, environment, merged, to_toml
 from tests.support.process import wait_until
 
 QUICK: dict[str, Any] = {"probe_s": 0.2, "retry_s": 0.2, "connect_timeout_s": 0.5}
@@ -129,6 +130,16 @@ def test_new_signatures_are_another_istag_and_old_verdicts_are_of_no_use(serve: 
 def test_the_same_signatures_are_the_same_istag_in_every_server(serve: Serve, clamd: Clamd) -> None:
     first, second = serve(beside(clamd)), serve(beside(clamd))
     assert istag(first) == istag(second)
+
+
+def test_files_are_shown_to_clamd_too(clamd: Clamd, tmp_path: Path) -> None:
+    configuration, file = tmp_path / "icapd.toml", tmp_path / "file"
+    configuration.write_text(to_toml(merged(EICAR_RULE_ALONE, beside(clamd))))
+    command = [ICAPD, "scan", "--config", str(configuration), str(file)]
+    for content, expected in ((MARK, NAME), (CLEAN, "CLEAN")):
+        file.write_bytes(content)
+        shown = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+        assert expected in shown.stdout, shown
 
 
 def test_a_reload_switches_it_on_and_off(serve: Serve, clamd: Clamd) -> None:

@@ -221,6 +221,13 @@ def test_scanners_that_fail_do_not_hide_what_was_found(scene: Scene, error: Scan
         assert scene.pipeline.recall(KEY) is None
 
 
+def test_scanners_that_fail_do_not_hide_that_a_required_engine_failed_too(scene: Scene) -> None:
+    examining = scene.examine()
+    scene.near.running[0].errback(LethalBody("twice"))
+    scene.afar.scans[0].errback(RemoteFailed("broken"))
+    assert report_of(examining).verdict is Verdict.ERROR
+
+
 def test_a_client_that_leaves_takes_both_with_it(scene: Scene) -> None:
     examining = scene.examine()
     examining.addErrback(lambda failure: failure.trap(CancelledError) and None)
