@@ -154,5 +154,5 @@ def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _report_order(report: EngineReport) -> tuple[str, str, str, tuple[str, ...], float]:
-    names = tuple(f"{f.kind} {f.name} {f.trail} {f.severity:d} {f.certain}" for f in report.findings)
+    names = tuple(f"{f.kind} {f.name} {f.engine} {f.trail} {f.severity:d} {f.certain}" for f in report.findings)
     return report.engine, report.outcome, report.reason, names, report.elapsed_s
