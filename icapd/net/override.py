@@ -36,6 +36,7 @@ from icapd.policy.override import (
     rule_of,
     without_tokens,
 )
+from icapd.scan.model import ScanReport
 
 _HEADER = b"x-icapd-override"
 _IN_ANY_FORM = b"capd-"
@@ -126,9 +127,9 @@ class PolicyWithTokens:
         for why in wrong:
             self._tell(why.value)
 
-    def early(self, facts: Facts) -> Decision | None:
+    def early(self, facts: Facts, listed: ScanReport | None = None) -> Decision | None:
         """A block that no token lifts. All else is decided when the body is whole: only then can heads be edited."""
-        decision = self.policy.early(facts)
+        decision = self.policy.early(facts, listed)
         if decision is None or not decision.refuses or self._token_for(decision, facts) is not None:
             return None
         return decision

@@ -64,7 +64,11 @@ class ServiceTable:
         self.judging = _judging(None, ruleset, required, remote)
         for service in settings.service:
             judging = _judging(service.engines, ruleset, required, remote)
-            asked = tuple(each for each in url_engines if service.engines is None or each.name in service.engines)
+            asked = tuple(
+                each
+                for each in url_engines
+                if service.scan and (service.engines is None or each.name in service.engines)
+            )
             entry = _entry(service, settings, policies, judging, istag, asked)
             for path in (service.path, *service.aliases):
                 self._by_path[path] = entry

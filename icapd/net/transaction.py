@@ -78,11 +78,14 @@ class Transaction:
         """The head is in: decides what can be decided now."""
         head, service = self._head, self._service
         decision: Decision | None
+        listed = self._claims.look_up(service.url_engines) if service.url_engines else None
         if not service.scans or (service.delivery.may_skip and service.delivery.choose(self._claims) is Mode.SKIP):
-            decision = service.unscanned or unscanned(service.policy, self._claims.facts)
+            if listed is not None:
+                self._claims.facts.report = self._report = listed
+            constant = service.unscanned if listed is None else None
+            decision = constant or unscanned(service.policy, self._claims.facts)
         else:
             facts, policy = self._claims.facts, service.policy
-            listed = self._claims.look_up(service.url_engines) if service.url_engines else None
             decision = policy.early(facts, listed) or self._gateway.broken.decide(head, self._claims, policy)
             self._report = facts.report or listed
         if decision is None:

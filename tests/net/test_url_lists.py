@@ -38,6 +38,7 @@ def listed(folder: Path, engines: dict[str, Any]) -> Iterator[Icapd]:
             {"path": "/respmod", "methods": ["RESPMOD"]},
             {"path": "/reqmod", "methods": ["REQMOD"], "preview_bytes": 1024},
             {"path": "/content", "engines": ["hashes"]},
+            {"path": "/skip", "delivery": "skip"},
             {"path": "/echo", "scan": False},
         ],
         "policy": RULES,
@@ -87,6 +88,12 @@ def test_what_is_told_is_for_rules(listed: Icapd) -> None:
 def test_services_without_the_engine_do_not_ask(listed: Icapd) -> None:
     for path in ("/content", "/echo"):
         assert ask(listed, respmod(text(10), path, url="http://ads.example/", allow="204")).status == 204
+
+
+def test_a_body_that_would_be_skipped_is_blocked_all_the_same(listed: Icapd) -> None:
+    assert ask(listed, respmod(text(10), "/skip", url="http://ads.example/")).http_status == 403
+    reply = ask(listed, respmod(text(10), "/skip", url="http://share.example/", allow="204"))
+    assert (reply.status, told(reply).partition(";")[0]) == (204, "NOT_SCANNED")
 
 
 def test_a_list_that_changes_leaves_scanners_and_caches(listed: Icapd, folder: Path) -> None:
