@@ -31,6 +31,7 @@ _HEAD = """\
 
 _ABOUT = {
     "service": "One [[service]] for each path that clients may ask for. With one of your own, these are gone.",
+    "client": "What asks from where: the first that holds a client's address goes before the service's own profile.",
     "engines": "One table for each engine. An engine that is not installed cannot be named here.",
     "policy": "Your own rules, asked in order before those of the shipped policy; the first that holds decides.",
 }

@@ -9,7 +9,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+
+from icapd.net.profiles import PROFILES, UserHeaders
 
 GROUPS_MAX = 1024
 _USER_BYTES = 256
@@ -18,13 +21,25 @@ _SEPARATOR = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between accounts with a scheme: distinguished names have commas of their own."""
 
 
-def read_user(values: Mapping[bytes, bytes], is_base64: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How a client names users: in which headers, the first that is there counts, and how they are encoded."""
+
+    headers: UserHeaders = PROFILES["generic"].user_headers
+    is_base64: bool = False
+
+
+PLAIN = Naming()
+
+
+def read_user(values: Mapping[bytes, bytes], naming: Naming) -> str:
     """The user; empty when the gateway names none."""
-    value = values.get(b"x-client-username") or values.get(b"x-authenticated-user")
-    if not value:
-        return ""
-    name = value[:_USER_BYTES].decode("utf-8", "backslashreplace")
-    return _decoded(name) if is_base64 else name
+    for header, is_base64 in naming.headers:
+        value = values.get(header)
+        if value:
+            name = value[:_USER_BYTES].decode("utf-8", "backslashreplace")
+            return _decoded(name) if (naming.is_base64 if is_base64 is None else is_base64) else name
+    return ""
 
 
 def read_groups(values: Mapping[bytes, bytes], is_base64: bool) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from icapd import PRODUCT
 from icapd.icap import Reply, RequestHead
 from icapd.icap.events import Stream
 from icapd.net.edits import edited
+from icapd.net.profiles import Profile
 from icapd.policy.facts import Action, Decision, HeaderEdits
 from icapd.policy.outcomes import result_of
 from icapd.policy.page import Drawn
@@ -22,6 +23,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
 _NAME_CHARACTERS_MAX = 100
 _REDIRECTS = {302: b"Found", 303: b"See Other", 307: b"Temporary Redirect"}
 _INFECTIONS = frozenset({FindingKind.MALWARE, FindingKind.SUSPICIOUS})
+_UNJUDGED = frozenset({Verdict.UNSCANNABLE, Verdict.ERROR})
 
 
 def header_text(text: str) -> str:
@@ -62,11 +64,8 @@ def _plain_fields(verdict: Verdict, action: Action, rule: str) -> bytes:
     return text.encode("ascii")
 
 
-def verdict_fields(report: ScanReport, decision: Decision, *, reads_folds: bool) -> bytes:
-    """The ICAP header lines that say what was found and what was done; for a block also what other products send.
-
-    `reads_folds`: the client takes a header that goes on over further lines.
-    """
+def verdict_fields(report: ScanReport, decision: Decision, profile: Profile) -> bytes:
+    """The ICAP header lines that say what was found and what was done; for a block also what other products send."""
     finding = leading_finding(report)
     if finding is None:
         return _plain_fields(report.verdict, decision.action, decision.rule)
@@ -76,11 +75,17 @@ def verdict_fields(report: ScanReport, decision: Decision, *, reads_folds: bool)
         f"rule={header_text(decision.rule)}; outcome={result_of(report, decision)}"
     ]
     if decision.action is Action.BLOCK:
-        lines += _block_lines(report, finding, name, reads_folds)
+        lines += _block_lines(report, finding, name, profile)
+    elif profile.notes_unjudged and report.verdict in _UNJUDGED:
+        lines.append(_unjudged_line(name))
     return ("\r\n".join(lines) + "\r\n").encode("ascii")
 
 
-def _block_lines(report: ScanReport, finding: Finding, name: str, reads_folds: bool) -> list[str]:
+def _unjudged_line(name: str) -> str:
+    return f"X-Infection-Found: Type=2; Resolution=2; Threat={name};"
+
+
+def _block_lines(report: ScanReport, finding: Finding, name: str, profile: Profile) -> list[str]:
     """X-Infection-Found types: 0 an infection, 2 what could not be judged, to Rspamd an error and not a hit.
 
     X-Violations-Found is folded by its definition, and g3proxy refuses a reply with a folded header.
@@ -91,13 +96,11 @@ def _block_lines(report: ScanReport, finding: Finding, name: str, reads_folds: b
             f"X-Virus-ID: {name}",
             f"X-Virus-Name: {name}",
         ]
-        if reads_folds:
+        if profile.reads_folds:
             member = header_text("/".join(finding.trail)) if finding.trail else "-"
             lines.append(f"X-Violations-Found: 1\r\n\t{member}\r\n\t{name}\r\n\t0\r\n\t2")
         return lines
-    if report.verdict in {Verdict.UNSCANNABLE, Verdict.ERROR}:
-        return [f"X-Infection-Found: Type=2; Resolution=2; Threat={name};"]
-    return []
+    return [_unjudged_line(name)] if report.verdict in _UNJUDGED else []
 
 
 def block_reply(
@@ -129,6 +132,11 @@ def block_reply(
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
     ) % (page.media_type.encode("ascii"), len(page.body), language, alone, PRODUCT.encode("ascii"))
     return Reply(200, istag, fields, head, body=page.body if has_http_body else None, close=close)
+
+
+def error_reply(istag: bytes, fields: bytes, code: str, *, close: bool = False) -> Reply:
+    """ICAP 500 for a client that takes every page for an infection."""
+    return Reply(500, istag, fields + f"X-Error-Code: {code}\r\n".encode("ascii"), close=close)
 
 
 def redirect_reply(istag: bytes, fields: bytes, status: int, location: bytes, *, close: bool = False) -> Reply:

@@ -80,7 +80,6 @@ class Gateway:
             Phase.DISCARDING: times.drain_s,
             Phase.LINGERING: times.drain_s,
         }
-        self.users_are_base64 = settings.server.user_encoding == "base64"
         self.is_draining = False
         self.successor: Gateway | None = None
         self._zone = time_zone(settings.server.time_zone)
@@ -115,7 +114,7 @@ class Gateway:
         if self.successor is None:
             return self, service
         newest = self.newest()
-        entry = newest.services.find(service.name)
+        entry = newest.services.counterpart(service)
         if entry is None or not entry.scans:
             entry = replace(service, judging=newest.services.judging)
         return newest, entry

@@ -160,7 +160,7 @@ class IcapProtocol(Protocol):
         self.phase = _BODY
         self._body_deadline = now + gateway.body_total_s
         self.deadline = min(now + self._body_idle_s, self._body_deadline)
-        service = gateway.services.find(head.path)
+        service = gateway.services.find(head.path, self.peer)
         istag = gateway.services.istag
         if service is None:
             self._reply_alone(Reply(404, istag, close=head.has_body), head)

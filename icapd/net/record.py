@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from icapd.icap import RequestHead
 from icapd.icap.head import HeaderLines
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status, request_target
-from icapd.net.accounts import read_groups, read_user
+from icapd.net.accounts import PLAIN, Naming, read_groups, read_user
 from icapd.net.link import LOCAL
 from icapd.observe.access import AccessLine
 from icapd.policy.facts import Decision, Facts
@@ -34,20 +34,20 @@ class Claims:
         "_head",
         "_http",
         "_listed",
+        "_naming",
         "_peer",
         "_service",
         "_url",
-        "_users_are_base64",
         "_week_minute",
         "inner",
         "is_response",
     )
 
     def __init__(
-        self, head: RequestHead, service: str, peer: str, users_are_base64: bool, week_minute: int | None = None
+        self, head: RequestHead, service: str, peer: str, naming: Naming = PLAIN, week_minute: int | None = None
     ) -> None:
         self._head = head
-        self._users_are_base64 = users_are_base64
+        self._naming = naming
         self._service = service
         self._week_minute = week_minute
         self._peer = peer
@@ -95,7 +95,7 @@ class Claims:
     @property
     def user(self) -> str:
         """As the gateway names them."""
-        return read_user(self._head.values, self._users_are_base64)
+        return read_user(self._head.values, self._naming)
 
     @property
     def person(self) -> str:
@@ -120,7 +120,7 @@ class Claims:
                 media_types=inner.media_types,
                 extension=http.extension or None,
                 size_bytes=inner.content_length,
-                groups=read_groups(self._head.values, self._users_are_base64),
+                groups=read_groups(self._head.values, self._naming.is_base64),
                 url=self.url or None,
                 week_minute=self._week_minute,
             )

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from icapd.icap import Reply
-from icapd.net.answers import block_reply, leading_finding, redirect_reply
+from icapd.net.answers import block_reply, error_reply, leading_finding, redirect_reply
 from icapd.net.override import Offer, Overrides
+from icapd.net.profiles import Profile
 from icapd.net.record import Claims
 from icapd.net.services import ServiceEntry
 from icapd.policy.actions import location
 from icapd.policy.facts import Decision, Redirect
-from icapd.policy.outcomes import result_of
+from icapd.policy.outcomes import Result, finding_result, result_of
 from icapd.policy.page import BlockPage, PageFacts
 from icapd.scan.model import ScanReport
+
+_HITS = frozenset({Result.MALICIOUS, Result.FORBIDDEN, Result.SUSPICIOUS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Refusal:
     decision: Decision
     report: ScanReport
     claims: Claims
+    profile: Profile
     transaction: str
     istag: bytes
     fields: bytes
@@ -45,9 +49,14 @@ class Pages:
         return service if self.overrides is None else self.overrides.applied(service, claims, transaction)
 
     def refuse(self, refusal: Refusal) -> Reply:
-        """The whole answer."""
-        redirect = refusal.decision.redirect
-        return self._block(refusal) if redirect is None else _redirect(refusal, redirect)
+        """The whole answer, in the form that this client understands."""
+        redirect, profile = refusal.decision.redirect, refusal.profile
+        if redirect is not None and profile.follows_redirects:
+            return _redirect(refusal, redirect)
+        code = _error_code(refusal)
+        if code is not None:
+            return error_reply(refusal.istag, refusal.fields, code, close=refusal.close)
+        return self._block(refusal)
 
     def _block(self, refusal: Refusal) -> Reply:
         decision, report, http = refusal.decision, refusal.report, refusal.claims.http
@@ -81,6 +90,14 @@ class Pages:
             has_override=bool(offer.url),
             close=refusal.close,
         )
+
+
+def _error_code(refusal: Refusal) -> str | None:
+    """What could not be judged, for a client that reads no page; None when a page says it, as for a hit beside it."""
+    report = refusal.report
+    if any(finding_result(finding) in _HITS for finding in report.findings):
+        return None
+    return refusal.profile.error_codes.get(result_of(report, refusal.decision))
 
 
 def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:

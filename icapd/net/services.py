@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from msgspec import structs
 
-from icapd.config.schema import Service, Settings
+from icapd.config.schema import Client, Service, Settings
 from icapd.icap import Reply
+from icapd.net.accounts import Naming
 from icapd.net.answers import options_fields
 from icapd.net.delivery import DeliveryPlan, plan_delivery
+from icapd.net.link import LOCAL
+from icapd.net.profiles import PROFILES, Profile
 from icapd.policy.decide import Decides, Policy
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.scan.engine_api import UrlEngine
@@ -20,12 +25,15 @@ from icapd.scan.model import Verdict
 from icapd.scan.pipeline import Judging
 from icapd.scan.ruleset import with_versions
 
+_OTHERS = -1
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """One service, ready to serve. `unscanned` is its one answer where it does not scan, if there is one.
+    """One service, ready to serve, for the clients of one row of [[client]] or, as `client` -1, for all others.
+
+    `unscanned` is its one answer where it does not scan, if there is one.
 
     One whose rules edit the heads of responses does not drip: a head that is out cannot be edited any more.
     """
@@ -39,10 +47,12 @@ class ServiceEntry:
     istag: bytes
     max_body_bytes: int
     drips: bool
-    reads_folds: bool
+    profile: Profile
+    naming: Naming
     delivery: DeliveryPlan
     url_engines: tuple[UrlEngine, ...]
     options: Reply
+    client: int = _OTHERS
 
 
 class ServiceTable:
@@ -59,7 +69,9 @@ class ServiceTable:
         url_engines: Iterable[UrlEngine] = (),
     ) -> None:
         """Args: `remote` are the versions of the remote engines, by name."""
-        self._by_path: dict[str, ServiceEntry] = {}
+        self._by_client: dict[int, dict[str, ServiceEntry]] = {_OTHERS: {}}
+        self._by_client |= {row: {} for row in range(len(settings.client))}
+        self._by_path = self._by_client[_OTHERS]
         self.istag = istag
         self.judging = _judging(None, ruleset, required, remote)
         for service in settings.service:
@@ -69,17 +81,47 @@ class ServiceTable:
                 for each in url_engines
                 if service.scan and (service.engines is None or each.name in service.engines)
             )
-            entry = _entry(service, settings, policies, judging, istag, asked)
-            for path in (service.path, *service.aliases):
-                self._by_path[path] = entry
+            for row, entries in self._by_client.items():
+                kind = service if row == _OTHERS else _asked_by(settings.client[row], service)
+                entry = _entry(kind, settings, policies, judging, istag, asked, row)
+                entries |= dict.fromkeys((service.path, *service.aliases), entry)
+        self._networks = [
+            (ipaddress.ip_network(network, strict=False), row)
+            for row, client in enumerate(settings.client)
+            for network in client.networks
+        ]
+        self._row_of = lru_cache(maxsize=4096)(self._read_row)
 
     @property
     def rulesets(self) -> frozenset[str]:
         """Under which ids any service asks for verdicts."""
         return frozenset(entry.judging.ruleset for entry in self._by_path.values())
 
-    def find(self, path: str) -> ServiceEntry | None:
-        return self._by_path.get(path)
+    def find(self, path: str, peer: str = LOCAL) -> ServiceEntry | None:
+        """What this client gets under this path. Args: `peer` is the address it connects from."""
+        if not self._networks or peer == LOCAL:
+            return self._by_path.get(path)
+        return self._by_client[self._row_of(peer)].get(path)
+
+    def counterpart(self, entry: ServiceEntry) -> ServiceEntry | None:
+        """The service of this name here; what kind of client asks is of no weight for what is judged."""
+        return self._by_client.get(entry.client, self._by_path).get(entry.name)
+
+    def _read_row(self, peer: str) -> int:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return next((row for network, row in self._networks if (mapped or address) in network), _OTHERS)
+
+
+def _asked_by(client: Client, service: Service) -> Service:
+    encoding = client.user_encoding or service.user_encoding
+    return service.model_copy(update={"profile": client.profile, "user_encoding": encoding})
+
+
+def _drips(service: Service, settings: Settings) -> bool:
+    if service.drip_on_stall is not None:
+        return service.drip_on_stall
+    return settings.delivery.drip_on_stall and PROFILES[service.profile].drips
 
 
 def _entry(
@@ -89,13 +131,17 @@ def _entry(
     judging: Judging,
     istag: bytes,
     url_engines: tuple[UrlEngine, ...],
+    client: int,
 ) -> ServiceEntry:
+    profile = PROFILES[service.profile]
     body_bytes = settings.limits.body_bytes
     policy = policies[service.policy or settings.server.policy]
-    drips = settings.delivery.drip_on_stall if service.drip_on_stall is None else service.drip_on_stall
+    drips = _drips(service, settings)
+    preview_bytes = service.preview_bytes if profile.takes_preview else None
     fields = options_fields(
-        tuple(service.methods), service.preview_bytes, service.options_ttl_s, settings.server.max_connections
+        tuple(service.methods), preview_bytes, service.options_ttl_s, settings.server.max_connections
     )
+    encoding = service.user_encoding or settings.server.user_encoding
     may_begin = "RESPMOD" in service.methods and not policy.edits_responses
     return ServiceEntry(
         name=service.path,
@@ -107,10 +153,12 @@ def _entry(
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
         drips=drips and may_begin,
-        reads_folds=service.profile == "squid",
+        profile=profile,
+        naming=Naming(profile.user_headers, encoding == "base64"),
         delivery=plan_delivery(service, settings.delivery, drips=drips and may_begin, may_begin=may_begin),
         url_engines=url_engines,
         options=Reply(200, istag, fields),
+        client=client,
     )
 
 

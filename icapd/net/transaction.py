@@ -68,7 +68,7 @@ class Transaction:
         self._link = link
         self._head = head
         self._started = started
-        self._claims = Claims(head, service.name, link.peer, gateway.users_are_base64, gateway.week_minute)
+        self._claims = Claims(head, service.name, link.peer, service.naming, gateway.week_minute)
         self.identifier = gateway.new_identifier()
         self._service = gateway.pages.met_by(service, self._claims, self.identifier)
 
@@ -288,7 +288,7 @@ class Transaction:
     def _fields(self) -> bytes:
         if self._report is None or self._decision is None:
             return _PENDING_FIELDS
-        return verdict_fields(self._report, self._decision, reads_folds=self._service.reads_folds)
+        return verdict_fields(self._report, self._decision, self._service.profile)
 
     def _echo_reply(self, fields: bytes, body: bytes | Stream | None) -> Reply:
         return echo_reply(self._head, self._service.istag, fields, body, self._trailers, self._edits)
@@ -332,10 +332,13 @@ class Transaction:
             self._error = "transfer broken"
             link.break_off()
             return
-        self._status = 200
-        istag, fields = self._service.istag, self._fields()
-        refusal = Refusal(decision, report, self._claims, self.identifier, istag, fields, self._closes)
-        link.send(gateway.pages.refuse(refusal))
+        service, fields = self._service, self._fields()
+        refusal = Refusal(
+            decision, report, self._claims, service.profile, self.identifier, service.istag, fields, self._closes
+        )
+        reply = gateway.pages.refuse(refusal)
+        self._status = reply.status
+        link.send(reply)
         link.answered()
 
     # Before the verdict

@@ -42,7 +42,7 @@ def message(
     codec.receive_data(request.head("x"))
     head = codec.next_event()
     assert isinstance(head, RequestHead)
-    return head, Claims(head, service, peer, False)
+    return head, Claims(head, service, peer)
 
 
 class Memory:

@@ -24,7 +24,7 @@ def claims(method: str, request: str, response: str = "", *fields: str, peer: st
     connection.receive_data("\r\n".join(lines).encode() + b"".join(sections))
     head = connection.next_event()
     assert isinstance(head, RequestHead)
-    return Claims(head, "/scan", peer, False)
+    return Claims(head, "/scan", peer)
 
 
 def clean(identity: Identity = PROGRAM) -> ScanReport:

@@ -24,8 +24,10 @@ from icapd.config.schema.scanning import MemoryCache as MemoryCache
 from icapd.config.schema.scanning import Scanners as Scanners
 from icapd.config.schema.scanning import SpoolTable as SpoolTable
 from icapd.config.schema.services import SERVICES as SERVICES
+from icapd.config.schema.services import Client as Client
 from icapd.config.schema.services import Delivery as Delivery
 from icapd.config.schema.services import Method as Method
+from icapd.config.schema.services import ProfileName as ProfileName
 from icapd.config.schema.services import Service as Service
 from icapd.config.schema.serving import Limits as Limits
 from icapd.config.schema.serving import PolicyName as PolicyName
@@ -52,6 +54,7 @@ class Settings(Table):
     spool: SpoolTable = SpoolTable()
     scanners: Scanners = Scanners()
     service: list[Service] = Field([Service(**table) for table in SERVICES], min_length=1)
+    client: list[Client] = Field([])
     engines: dict[str, Any] = Field({})
     cache: Cache = Cache()
     delivery: Delivery = Delivery()

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from icapd.config.schema.base import KiB, MiB, Table
+from icapd.config.schema.base import KiB, MiB, Network, Table
 from icapd.config.schema.rules import When
-from icapd.config.schema.serving import PolicyName
+from icapd.config.schema.serving import PolicyName, UserEncoding
 
 Method = Literal["REQMOD", "RESPMOD"]
 DeliveryMode = Literal["auto", "hold", "trickle", "stream", "skip"]
+ProfileName = Literal["squid", "nginx", "rspamd", "nextcloud", "g3proxy", "generic"]
 
 
 class Service(Table):
@@ -20,9 +21,11 @@ class Service(Table):
         [], description="other paths for the same service"
     )
     methods: list[Method] = Field(["REQMOD", "RESPMOD"], min_length=1, description="REQMOD, RESPMOD or both")
-    profile: Literal["squid", "generic"] = Field(
-        "generic",
-        description="what kind of client asks; squid: reads folded headers, so that blocks send X-Violations-Found",
+    profile: ProfileName = Field(
+        "generic", description="what kind of client asks, where no [[client]] says it: see docs/clients.md"
+    )
+    user_encoding: UserEncoding | None = Field(
+        None, examples=["base64"], description="of user and group headers; unset = server.user_encoding"
     )
     scan: bool = Field(True, description="false: bodies go back unscanned, and every answer says NOT_SCANNED")
     preview_bytes: int | None = Field(
@@ -40,8 +43,22 @@ class Service(Table):
         None, examples=[["yara"]], description="only these engines; unset = all that are enabled"
     )
     policy: PolicyName | None = Field(None, examples=["strict"], description="unset = server.policy")
-    drip_on_stall: bool | None = Field(None, examples=[False], description="unset = delivery.drip_on_stall")
+    drip_on_stall: bool | None = Field(
+        None,
+        examples=[False],
+        description="unset = delivery.drip_on_stall for the profiles squid and generic, else false",
+    )
     delivery: DeliveryMode | None = Field(None, examples=["hold"], description="unset = delivery.mode")
+
+
+class Client(Table):
+    networks: list[Network] = Field(
+        min_length=1, examples=[["192.0.2.0/24"]], description="addresses from which ICAP clients connect"
+    )
+    profile: ProfileName = Field(examples=["nginx"], description="what kind of client connects from there")
+    user_encoding: UserEncoding | None = Field(
+        None, examples=["base64"], description="of its user and group headers; unset = the service's"
+    )
 
 
 SERVICES: list[dict[str, Any]] = [
@@ -59,7 +76,7 @@ SERVICES: list[dict[str, Any]] = [
         "preview_bytes": 1024,
     },
     {"path": "/scan", "aliases": ["/srv_clamav", "/virus_scan", "/squidclamav"]},
-    {"path": "/avscan"},
+    {"path": "/avscan", "profile": "nextcloud"},
     {"path": "/echo", "scan": False, "preview_bytes": 1024},
 ]
 

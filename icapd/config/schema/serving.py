@@ -26,6 +26,7 @@ def _admin(text: str) -> str:
     return text
 
 
+UserEncoding = Literal["plain", "base64"]
 PolicyName = Literal["strict", "balanced", "open", "custom"]
 
 
@@ -49,7 +50,7 @@ class Server(Table):
         ["127.0.0.0/8", "::1/128"],
         description="networks that may connect; others are closed without an answer",
     )
-    user_encoding: Literal["plain", "base64"] = Field(
+    user_encoding: UserEncoding = Field(
         "plain", description="of user and group headers; for users Squid's icap_client_username_encode"
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
