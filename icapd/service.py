@@ -63,14 +63,16 @@ def serve(loaded: Loaded, origin: Origin) -> int:
     )
     for note in notes_of(edition.trial):
         log.event(EventName.SELF_TEST, what=note)
-    warn_of_few_descriptors(_raise_descriptor_limit(), settings.server.max_connections, fronts, scanners, log)
+    connections = settings.server.max_connections + (settings.http.max_connections if settings.http.listen else 0)
+    warn_of_few_descriptors(_raise_descriptor_limit(), connections, fronts, scanners, log)
     control = _open_control(listeners.admin, log)
     reactor = install_reactor()
-    fleet = Fleet(reactor, listeners.shares, edition, access_fd, log)
+    fleet = Fleet(reactor, listeners.shares, listeners.http, edition, access_fd, log)
     supervisor = Supervisor(reactor, fleet, listeners, origin, service_manager, log)
     reactor.callWhenRunning(supervisor.start, control)
     reactor.addSystemEventTrigger("after", "startup", lambda: _take_signals(reactor, supervisor))
-    for text in (*(listeners.addresses if inherited.icap else settings.server.listen), settings.server.admin):
+    icap = listeners.addresses if inherited.icap else settings.server.listen
+    for text in (*icap, *settings.http.listen, settings.server.admin):
         log.event(EventName.LISTENING, address=text)
     reactor.run(installSignalHandlers=True)
     for problem in supervisor.problems:

@@ -1,4 +1,4 @@
-"""Addresses as the configuration writes them: icap://HOST:PORT, unix:/PATH, http://HOST:PORT."""
+"""Addresses as the configuration writes them: icap://HOST:PORT, unix:/PATH, http://HOST:PORT, https://HOST:PORT."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 ICAP_PORT = 1344
 ADMIN_PORT = 9344
+HTTP_PORT = 8344
 
 
 class Endpoint(NamedTuple):
@@ -45,6 +46,15 @@ def parse_server(text: str, scheme: str, default_port: int) -> Endpoint:
 def parse_admin(text: str) -> Endpoint:
     """Raises: ValueError for anything but http://HOST[:PORT]."""
     return _host_and_port(text, "http", ADMIN_PORT)
+
+
+def parse_http(text: str) -> tuple[Endpoint, bool]:
+    """Returns: the address, and whether TLS is spoken there.
+
+    Raises: ValueError for anything but http://HOST[:PORT] and https://HOST[:PORT].
+    """
+    is_tls = text.startswith("https:")
+    return _host_and_port(text, "https" if is_tls else "http", HTTP_PORT), is_tls
 
 
 def _host_and_port(text: str, scheme: str, default_port: int) -> Endpoint:

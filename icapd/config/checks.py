@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
-from icapd.config.address import parse_admin, parse_listen
+from icapd.config.address import parse_admin, parse_http, parse_listen
+from icapd.config.http_files import wrong_http
 from icapd.config.keys import did_you_mean
 from icapd.config.schema import Service, Settings
 from icapd.config.shipped import resolve
@@ -23,6 +24,11 @@ def _addresses(settings: Settings, base: Path) -> Iterator[Problem]:
     for index, text in enumerate(settings.server.listen):
         endpoint, where = parse_listen(text), f"server.listen[{index}]"
         if str(endpoint) in seen and (endpoint.is_unix or endpoint.port):
+            yield Problem(where, f"{endpoint} is taken by {seen[str(endpoint)]} already")
+        seen.setdefault(str(endpoint), where)
+    for index, text in enumerate(settings.http.listen):
+        endpoint, where = parse_http(text)[0], f"http.listen[{index}]"
+        if str(endpoint) in seen and endpoint.port:
             yield Problem(where, f"{endpoint} is taken by {seen[str(endpoint)]} already")
         seen.setdefault(str(endpoint), where)
 
@@ -56,10 +62,11 @@ def _engines(settings: Settings, base: Path) -> Iterator[Problem]:
         yield Problem(
             "engines", "all are switched off, so nothing would be scanned; say so with scan = false in services"
         )
-    for index, service in enumerate(settings.service):
-        where = f"service[{index}].engines"
+    services = [(f"service[{index}].engines", service) for index, service in enumerate(settings.service)]
+    for where, service in (*services, ("http.engines", settings.http.service)):
         if service.engines == [] and service.scan:
-            yield Problem(where, "is empty, so nothing would be scanned; say so with scan = false")
+            what = "say so with scan = false" if service in settings.service else "name one, or leave it out"
+            yield Problem(where, f"is empty, so nothing would be scanned; {what}")
         for name in service.engines or []:
             if name not in engines:
                 yield Problem(where, f'no engine "{name}" is installed' + did_you_mean(name, engines))
@@ -148,6 +155,10 @@ def _disk_cache(settings: Settings, base: Path) -> Iterator[Problem]:
         yield Problem("cache.disk.directory", f"cannot write to {nearest}")
 
 
+def _http(settings: Settings, base: Path) -> Iterator[Problem]:
+    yield from wrong_http(settings, lambda text: resolve(base, text))
+
+
 def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
     if settings.log.access not in ("-", "off"):
         folder = resolve(base, settings.log.access).parent
@@ -156,9 +167,10 @@ def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[str]], ...] = (
-    (_addresses, frozenset({"server"})),
+    (_addresses, frozenset({"server", "http"})),
+    (_http, frozenset({"http", "limits"})),
     (_services, frozenset({"service", "limits"})),
-    (_engines, frozenset({"service", "engines"})),
+    (_engines, frozenset({"service", "http", "engines"})),
     (_scanner_memory, frozenset({"scanners", "engines"})),
     (_rule_services, frozenset({"service", "policy"})),
     (_spool, frozenset({"spool"})),

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import get_args
 
-from icapd.config.schema import PolicyName, Rule, Settings
+from icapd.config.schema import PolicyName, Rule, Service, Settings
 from icapd.config.shipped import shipped_conf
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.decide import Policy, compile_policy
@@ -22,10 +22,15 @@ def shipped_rules(name: str) -> list[Rule]:
     return [Rule.model_validate(table) for table in tomllib.loads(text)["policy"]]
 
 
+def services_of(settings: Settings) -> list[Service]:
+    """Every service, that of the HTTP listener too where there is one."""
+    return [*settings.service, *([settings.http.service] if settings.http.listen else [])]
+
+
 def policy_names(settings: Settings) -> list[str]:
     """Every policy that the server or a service names."""
     return sorted(
-        {settings.server.policy, *(service.policy or settings.server.policy for service in settings.service)}
+        {settings.server.policy, *(service.policy or settings.server.policy for service in services_of(settings))}
     )
 
 

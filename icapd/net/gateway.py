@@ -69,6 +69,8 @@ class Gateway:
             discard_bytes=limits.discard_bytes,
         )
         self.pipelined_bytes = limits.pipelined_bytes
+        self.http_head_bytes = limits.head_bytes
+        self.http_files_max = settings.http.max_files
         self.discard_bytes = limits.discard_bytes
         self.body_total_s = times.body_total_s
         self.phase_s = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
@@ -18,13 +18,32 @@ if TYPE_CHECKING:
     from icapd.net.gateway import Gateway
 
 
-class IcapFactory(Factory):
-    """State: `connections`, the open ones, in no order."""
+class Connected(Protocol):
+    """A client's connection as its factory sees it."""
 
-    noisy = False
+    transport: Any
+    peer: str
+    deadline: float
+
+    def timed_out(self) -> None: ...
+
+    def close_when_idle(self) -> None: ...
+
+    def break_off(self) -> None: ...
+
+    def may_be_judged_before(self, gateway: Gateway) -> bool: ...
+
+
+C = TypeVar("C", bound=Connected)
+
+
+class Clients(Generic[C]):
+    """State: `connections`, the open ones, in no order. `section` is that of the keys that say who may connect."""
+
+    section = "server"
 
     def __init__(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
-        self.connections: set[IcapProtocol] = set()
+        self.connections: set[C] = set()
         self._serve_by(gateway, allow_clients, max_connections)
 
     def _serve_by(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
@@ -35,7 +54,6 @@ class IcapFactory(Factory):
 
     def reload(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
         """New requests are the new gateway's. Who may connect no more is closed to after the answer under way."""
-        self._gateway.hand_over(gateway)
         self._serve_by(gateway, allow_clients, max_connections)
         for protocol in list(self.connections):
             if protocol.peer != LOCAL and not self._may_connect(protocol.peer):
@@ -45,22 +63,22 @@ class IcapFactory(Factory):
         """Whether a body may still be judged by what was in force before this gateway."""
         return any(protocol.may_be_judged_before(gateway) for protocol in self.connections)
 
-    def buildProtocol(self, addr: IAddress | None) -> IcapProtocol | None:
-        """A protocol for one more client; None closes the connection at once."""
+    def _admit(self, addr: IAddress | None) -> str | None:
+        """The name of one more client; None for one whose connection is to be closed at once."""
         peer = getattr(addr, "host", None) or LOCAL
         counters = self._gateway.counters
         if peer != LOCAL and not self._may_connect(peer):
             counters.add("icapd_connections_refused_total", ("address",))
-            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason="not in server.allow_clients")
+            reason = f"not in {self.section}.allow_clients"
+            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason=reason)
             return None
         if len(self.connections) >= self._max_connections:
             counters.add("icapd_connections_refused_total", ("max_connections",))
-            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason="server.max_connections")
+            reason = f"{self.section}.max_connections"
+            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason=reason)
             return None
         counters.add("icapd_connections_total")
-        protocol = IcapProtocol(self._gateway, peer, self.connections)
-        self.connections.add(protocol)
-        return protocol
+        return peer
 
     def _is_allowed(self, peer: str) -> bool:
         address = ipaddress.ip_address(peer.partition("%")[0])
@@ -87,3 +105,22 @@ class IcapFactory(Factory):
         """Ends what is still open."""
         for protocol in list(self.connections):
             protocol.break_off()
+
+
+class IcapFactory(Clients[IcapProtocol], Factory):
+    """ICAP clients."""
+
+    noisy = False
+
+    def reload(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
+        self._gateway.hand_over(gateway)
+        super().reload(gateway, allow_clients, max_connections)
+
+    def buildProtocol(self, addr: IAddress | None) -> IcapProtocol | None:
+        """A protocol for one more client; None closes the connection at once."""
+        peer = self._admit(addr)
+        if peer is None:
+            return None
+        protocol = IcapProtocol(self._gateway, peer, self.connections)
+        self.connections.add(protocol)
+        return protocol

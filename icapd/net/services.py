@@ -91,11 +91,17 @@ class ServiceTable:
             for network in client.networks
         ]
         self._row_of = lru_cache(maxsize=4096)(self._read_row)
+        self.http: ServiceEntry | None = None
+        """What the HTTP listener serves, where there is one."""
+        if settings.http.listen:
+            judging = _judging(settings.http.engines, ruleset, required, remote)
+            self.http = _entry(settings.http.service, settings, policies, judging, istag, (), _OTHERS)
 
     @property
     def rulesets(self) -> frozenset[str]:
         """Under which ids any service asks for verdicts."""
-        return frozenset(entry.judging.ruleset for entry in self._by_path.values())
+        entries = [*self._by_path.values(), *([] if self.http is None else [self.http])]
+        return frozenset(entry.judging.ruleset for entry in entries)
 
     def find(self, path: str, peer: str = LOCAL) -> ServiceEntry | None:
         """What this client gets under this path. Args: `peer` is the address it connects from."""

@@ -42,6 +42,8 @@ class AccessLine(msgspec.Struct, gc=False):
     total_ms: float
     error: str
     outcome: str
+    name: str = ""
+    """What an HTTP client calls the file."""
 
 
 class AccessLog:

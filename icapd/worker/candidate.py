@@ -31,7 +31,7 @@ from icapd.worker.selftest import notes_of, problems_of, try_engines
 
 _PR_SET_PDEATHSIG = 1
 
-_FIXED = ("server.listen", "server.admin", "server.fronts", "log.access")
+_FIXED = ("server.listen", "server.admin", "server.fronts", "http.listen", "log.access")
 """What is opened or started once, before anything is served."""
 
 

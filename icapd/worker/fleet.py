@@ -29,6 +29,7 @@ from icapd.worker.frames import (
     decode_from_front,
     encode,
 )
+from icapd.worker.listening import HttpShare
 from icapd.worker.packets import packet_pair
 from icapd.worker.plan import Edition, Place, encode_place
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
@@ -48,9 +49,10 @@ class FrontProcess:
     those since it last answered one.
     """
 
-    def __init__(self, index: int, sockets: list[socket.socket]) -> None:
+    def __init__(self, index: int, sockets: list[socket.socket], http: HttpShare) -> None:
         self.index = index
         self.sockets = sockets
+        self.http = http
         self.child: Child | None = None
         self.channel: PacketChannel | None = None
         self.is_ready = False
@@ -81,12 +83,13 @@ class Fleet:
         self,
         reactor: Reactor,
         shares: list[list[socket.socket]],
+        http: list[HttpShare],
         edition: Edition,
         access_fd: int,
         log: EventLog,
     ) -> None:
         self._reactor = reactor
-        self.fronts = [FrontProcess(index, sockets) for index, sockets in enumerate(shares)]
+        self.fronts = [FrontProcess(index, *each) for index, each in enumerate(zip(shares, http, strict=True))]
         self.edition = edition
         self.versions: Mapping[str, str] = {}
         self._access_fd = access_fd
@@ -171,9 +174,11 @@ class Fleet:
         descriptors = [theirs.fileno(), edition.plan_fd, edition.snapshot_fd]
         if self._access_fd >= 0:
             descriptors.append(self._access_fd)
+        first_listener = _FIRST_FD + len(descriptors)
         descriptors += [listener.fileno() for listener in front.sockets]
+        first_http = _FIRST_FD + len(descriptors)
+        descriptors += [listener.fileno() for listener, _ in front.http]
         targets = {_FIRST_FD + index: descriptor for index, descriptor in enumerate(descriptors)}
-        first_listener = _FIRST_FD + len(descriptors) - len(front.sockets)
         place = Place(
             index=front.index,
             of=len(self.fronts),
@@ -187,6 +192,7 @@ class Fleet:
                 for index, listener in enumerate(front.sockets)
             ],
             versions=dict(self.versions),
+            http=[(first_http + index, is_tls) for index, (_, is_tls) in enumerate(front.http)],
         )
         front.channel = PacketChannel(
             self._reactor, ours, self._on_packet(front), lambda: self._on_channel_lost(front)

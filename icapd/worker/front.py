@@ -19,9 +19,9 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from icapd.cache.flight import SingleFlight
-from icapd.config.schema import Settings
 from icapd.errors import Problem
 from icapd.net.gateway import Gateway
+from icapd.net.http_listen import HttpClients
 from icapd.net.listen import IcapFactory
 from icapd.observe.access import AccessLog
 from icapd.observe.lines import LineWriter
@@ -84,12 +84,21 @@ class Front:
         self._generations = Generations(
             around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared, place.versions
         )
-        self._factory = IcapFactory(self._gateway, settings.server.allow_clients, self._share_of(settings))
+        self._factory = IcapFactory(
+            self._gateway, settings.server.allow_clients, self._share_of(settings.server.max_connections)
+        )
         self._ports = [
             reactor.adoptStreamPort(descriptor, socket.AF_UNIX if is_unix else _family(descriptor), self._factory)
             for descriptor, is_unix in place.listen
         ]
-        for descriptor, _ in place.listen:
+        self._http = HttpClients(
+            self._gateway, settings.http, self._share_of(settings.http.max_connections), plan.http
+        )
+        self._ports += [
+            reactor.adoptStreamPort(descriptor, _family(descriptor), self._http.listener(reactor, is_tls=is_tls))
+            for descriptor, is_tls in place.http
+        ]
+        for descriptor, _ in (*place.listen, *place.http):
             os.close(descriptor)  # the port has its own copy; this one would keep a drained address open
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = cast(IReactorTime, reactor)
@@ -98,9 +107,12 @@ class Front:
     def _gateway(self) -> Gateway:
         return self._generations.current.gateway
 
-    def _share_of(self, settings: Settings) -> int:
-        """How many connections this front may have."""
-        return -(-settings.server.max_connections // self._place.of)
+    def _share_of(self, connections: int) -> int:
+        """How many of them this front may have."""
+        return -(-connections // self._place.of)
+
+    def _is_judging_before(self, gateway: Gateway) -> bool:
+        return self._factory.is_judging_before(gateway) or self._http.is_judging_before(gateway)
 
     def start(self) -> None:
         """Begins to serve; the scanners come up meanwhile."""
@@ -113,8 +125,9 @@ class Front:
         """What raises in here must not make it the last one: nothing would time out any more."""
         try:
             self._factory.sweep()
+            self._http.sweep()
             self._gateway.tick()
-            self._generations.sweep(self._factory.is_judging_before)
+            self._generations.sweep(self._is_judging_before)
             self._tell_readiness()
         except Exception:  # the border
             self._gateway.internal_error(Failure())
@@ -187,7 +200,10 @@ class Front:
         self._log.set_level(settings.log.level)
         if self._access is not None:
             self._access.set_format(settings.log.format)
-        self._factory.reload(self._gateway, settings.server.allow_clients, self._share_of(settings))
+        server, http = settings.server, settings.http
+        self._factory.reload(self._gateway, server.allow_clients, self._share_of(server.max_connections))
+        files = self._generations.current.plan.http
+        self._http.follow(self._gateway, http, self._share_of(http.max_connections), files)
 
     def _on_lines_dropped(self, reason: str, dropped_lines: int) -> None:
         """Access lines; called in their writer's thread too."""
@@ -208,7 +224,7 @@ class Front:
     def _set_gauges(self) -> None:
         counters, spool = self._counters, self._spool
         self._generations.set_gauges(counters)
-        counters.set("icapd_open_connections", len(self._factory.connections))
+        counters.set("icapd_open_connections", self._open_connections)
         counters.set("icapd_spool_bytes", spool.memory_bytes, ("memory",))
         counters.set("icapd_spool_bytes", spool.disk_bytes, ("disk",))
         counters.set("icapd_scans_shared_total", self._flights.shared)
@@ -222,21 +238,26 @@ class Front:
             return
         for port in self._ports:
             port.stopListening()
-        self._factory.drain()
         self._reactor.callLater(within_s, self._cut_off)
         self._await_drained()
 
     def _await_drained(self) -> None:
         self._factory.drain()
-        if self._factory.connections:
+        self._http.drain()
+        if self._open_connections:
             self._reactor.callLater(_DRAIN_CHECK_S, self._await_drained)
         else:
             self._stop()
 
     def _cut_off(self) -> None:
-        if self._factory.connections:
-            self._log.event(EventName.CUT_OFF, connections=len(self._factory.connections))
+        if self._open_connections:
+            self._log.event(EventName.CUT_OFF, connections=self._open_connections)
             self._factory.cut_off()
+            self._http.cut_off()
+
+    @property
+    def _open_connections(self) -> int:
+        return len(self._factory.connections) + len(self._http.connections)
 
     def _stop(self) -> None:
         if not self._sweeper.running:

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 
-from icapd.config.address import Endpoint, parse_admin, parse_listen
+from icapd.config.address import Endpoint, parse_admin, parse_http, parse_listen
 from icapd.config.schema import Settings
 from icapd.errors import ConfigurationError, Problem
 from icapd.worker.activation import Inherited, address_of, share_out
@@ -16,11 +16,21 @@ from icapd.worker.activation import Inherited, address_of, share_out
 _BACKLOG = 4096
 
 
-class Listeners:
-    """`shares`, the sockets of each front; the admin's. Closed by the supervisor when the server stops."""
+HttpShare = list[tuple[socket.socket, bool]]
+"""One front's sockets for HTTP, each with whether TLS is spoken there."""
 
-    def __init__(self, shares: list[list[socket.socket]], admin: socket.socket, own_paths: set[str]) -> None:
+
+class Listeners:
+    """`shares`, the sockets of each front; `http`, those for HTTP and whether TLS is spoken there; the admin's.
+
+    Closed by the supervisor when the server stops.
+    """
+
+    def __init__(
+        self, shares: list[list[socket.socket]], http: list[HttpShare], admin: socket.socket, own_paths: set[str]
+    ) -> None:
         self.shares = shares
+        self.http = http
         self.admin = admin
         self._own_paths = own_paths
 
@@ -31,7 +41,7 @@ class Listeners:
 
     def close(self) -> None:
         """Nobody can connect any more, unless a service manager keeps its own copies open."""
-        _close(self.shares, self._own_paths)
+        _close([*self.shares, *_sockets(self.http)], self._own_paths)
 
 
 def open_listeners(settings: Settings, fronts: int, inherited: Inherited) -> Listeners:
@@ -53,6 +63,14 @@ def open_listeners(settings: Settings, fronts: int, inherited: Inherited) -> Lis
         else:
             if endpoint.is_unix:
                 own_paths.add(endpoint.path)
+    http: list[HttpShare] = [[] for _ in range(fronts)]
+    for index, text in enumerate(settings.http.listen):
+        endpoint, is_tls = parse_http(text)
+        try:
+            for share, listener in zip(http, _listen(endpoint, fronts), strict=True):
+                share.append((listener, is_tls))
+        except OSError as error:
+            problems.append(Problem(f"http.listen[{index}]", f"{text}: {error.strerror or error}"))
     admin = inherited.admin
     try:
         if admin is None:
@@ -60,9 +78,13 @@ def open_listeners(settings: Settings, fronts: int, inherited: Inherited) -> Lis
     except OSError as error:
         problems.append(Problem("server.admin", f"{settings.server.admin}: {error.strerror or error}"))
     if admin is None or problems:
-        _close(shares, own_paths)
+        _close([*shares, *_sockets(http)], own_paths)
         raise ConfigurationError(problems)
-    return Listeners(shares, admin, own_paths)
+    return Listeners(shares, http, admin, own_paths)
+
+
+def _sockets(http: list[HttpShare]) -> list[list[socket.socket]]:
+    return [[listener for listener, _ in share] for share in http]
 
 
 def _close(shares: list[list[socket.socket]], own_paths: set[str]) -> None:

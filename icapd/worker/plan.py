@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from icapd.config.schema import Settings
+from icapd.config.schema import HttpFiles, Settings
 from icapd.plugins import EngineSnapshot
 from icapd.scan.ruleset import with_versions
 from icapd.worker.frames import Trial
@@ -30,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True):
     pages: dict[str, str]
     secret: bytes
     languages: dict[str, dict[str, str]] = {}
+    http: HttpFiles = HttpFiles()
     remote: tuple[EngineSnapshot, ...] = ()
     override_key: bytes = b""
 
@@ -83,6 +84,8 @@ class Place(msgspec.Struct, frozen=True):
     """Listening sockets: the descriptor, and whether it is a Unix socket."""
     versions: dict[str, str] = {}
     """Of remote engines, as far as they are known."""
+    http: list[tuple[int, bool]] = []
+    """Those of the HTTP listener: the descriptor, and whether TLS is spoken there."""
 
 
 encode_place = msgspec.json.Encoder().encode

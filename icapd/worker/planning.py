@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from icapd.cache.secret import load_secret, read_secret
+from icapd.config.http_files import read_http_files
 from icapd.config.load import Loaded
 from icapd.config.schema import Cache, Settings
 from icapd.plugins import RulesetSnapshot
@@ -35,6 +36,7 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
         secret=load_secret(settings.cache, loaded.resolve),
         remote=snapshot.remote,
         override_key=_override_key(loaded),
+        http=read_http_files(settings.http, loaded.resolve),
     )
 
 

@@ -49,7 +49,7 @@ class Sweeps:
 def test_a_sweep_that_fails_is_not_the_last() -> None:
     parts = Sweeps()
     front = Front.__new__(Front)
-    vars(front).update(_factory=parts, _generations=parts, _control=parts, _told=Ready(False))
+    vars(front).update(_factory=parts, _http=Sweeps(), _generations=parts, _control=parts, _told=Ready(False))
     clock = Clock()
     looping = LoopingCall(front._sweep)
     looping.clock = cast(Any, clock)
@@ -67,7 +67,7 @@ def test_a_sweep_that_fails_is_not_the_last() -> None:
 def test_readiness_is_told_when_it_changes() -> None:
     parts = Sweeps()
     front = Front.__new__(Front)
-    vars(front).update(_factory=parts, _generations=parts, _control=parts, _told=Ready(False))
+    vars(front).update(_factory=parts, _http=Sweeps(), _generations=parts, _control=parts, _told=Ready(False))
     for is_ready, told in ((False, 0), (True, 1), (True, 1), (False, 2)):
         parts.is_ready = is_ready
         front._sweep()

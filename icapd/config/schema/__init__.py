@@ -14,6 +14,9 @@ from icapd.config.schema.base import KiB as KiB
 from icapd.config.schema.base import MiB as MiB
 from icapd.config.schema.base import Network as Network
 from icapd.config.schema.base import Table as Table
+from icapd.config.schema.http import SCAN_PATH as SCAN_PATH
+from icapd.config.schema.http import Http as Http
+from icapd.config.schema.http import HttpFiles as HttpFiles
 from icapd.config.schema.rules import Pages as Pages
 from icapd.config.schema.rules import Rule as Rule
 from icapd.config.schema.rules import When as When
@@ -55,6 +58,7 @@ class Settings(Table):
     scanners: Scanners = Scanners()
     service: list[Service] = Field([Service(**table) for table in SERVICES], min_length=1)
     client: list[Client] = Field([])
+    http: Http = Http()
     engines: dict[str, Any] = Field({})
     cache: Cache = Cache()
     delivery: Delivery = Delivery()

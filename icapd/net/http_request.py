@@ -1,0 +1,148 @@
+"""What one HTTP request asks for, read from its head: a scan, the description of this interface, or a refusal.
+
+Framing is h11's. Nothing here looks into a body.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import h11
+
+from icapd.config.schema import SCAN_PATH
+from icapd.icap.http import HttpHead
+from icapd.net.http_access import Tokens
+
+DESCRIPTION_PATH: Final = "/openapi.json"
+NAME_CHARACTERS_MAX: Final = 1024
+_METHODS: Final = {SCAN_PATH: b"POST", DESCRIPTION_PATH: b"GET, HEAD"}
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_MEDIA_TYPE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}[ \t]*(?:;.*)?")
+_BOUNDARY = re.compile(
+    rb""";[ \t]*boundary=(?:"([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])"|([0-9A-Za-z'+_./:?-]{1,70}))"""
+    rb"""[ \t]*(?:;|$)""",
+    re.IGNORECASE,
+)
+"""Spec: RFC 2046 §5.1.1; without quotes also the : / ? that real clients write."""
+
+
+class Refusal(NamedTuple):
+    """An answer without a scan."""
+
+    status: int
+    detail: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class ScanRequest(NamedTuple):
+    """A wish for a verdict. `boundary` is set for a multipart upload, whose files have heads of their own.
+
+    `head` are the request's header lines as an HTTP head; `values`, by lower-case name.
+    """
+
+    head: HttpHead
+    values: dict[bytes, bytes]
+    name: str
+    status_only: bool
+    boundary: bytes | None
+    length_bytes: int | None
+
+
+class Description(NamedTuple):
+    """A wish for the OpenAPI description."""
+
+
+def read_request(request: h11.Request, tokens: Tokens, head_bytes_max: int) -> ScanRequest | Description | Refusal:
+    """What to do with a request, by its head alone."""
+    if _size_of(request) > head_bytes_max:  # h11 measures those that do not come at once
+        return Refusal(431, f"the head is larger than {head_bytes_max} bytes")
+    target, _, query = request.target.partition(b"?")
+    path = target.decode("ascii", "backslashreplace")
+    methods = _METHODS.get(path)
+    if methods is None:
+        return Refusal(404, f"there is only {SCAN_PATH} and {DESCRIPTION_PATH}")
+    if request.method not in methods.split(b", "):
+        allowed = methods.decode("ascii")
+        return Refusal(405, f"{path} takes {allowed}", (("Allow", allowed),))
+    if path == DESCRIPTION_PATH:
+        return Description()
+    values = _values(request)
+    if not tokens.allow(values.get(b"authorization")):
+        error = ', error="invalid_token"' if b"authorization" in values else ""
+        return Refusal(401, "needs a bearer token", (("WWW-Authenticate", f'Bearer realm="icapd"{error}'),))
+    return _read_scan(request, values, query)
+
+
+def _size_of(request: h11.Request) -> int:
+    """Of the head as it was sent, but for blanks that mean nothing."""
+    line = len(request.method) + len(request.target) + len(b"  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in request.headers) + len(b"\r\n")
+
+
+def _values(request: h11.Request) -> dict[bytes, bytes]:
+    values: dict[bytes, bytes] = {}
+    for name, value in request.headers:
+        values[name] = values[name] + b", " + value if name in values else value
+    return values
+
+
+def _read_scan(request: h11.Request, values: dict[bytes, bytes], query: bytes) -> ScanRequest | Refusal:
+    wishes = _read_query(query)
+    if isinstance(wishes, Refusal):
+        return wishes
+    name = (
+        wishes["filename"]
+        if "filename" in wishes
+        else unquote(values.get(b"x-filename", b"").decode("utf-8", "replace"))
+    )
+    if len(name) > NAME_CHARACTERS_MAX:
+        return Refusal(400, f"the file's name has more than {NAME_CHARACTERS_MAX} characters")
+    head = head_of([(name.title(), value) for name, value in request.headers])
+    boundary = _read_type(values.get(b"content-type"), head)
+    if isinstance(boundary, Refusal):
+        return boundary
+    length = values.get(b"content-length", b"")
+    return ScanRequest(
+        head,
+        values,
+        name,
+        wishes.get("answer") == "status",
+        boundary,
+        int(length) if _LENGTH.fullmatch(length) else None,
+    )
+
+
+def _read_query(query: bytes) -> dict[str, str] | Refusal:
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), max_num_fields=2)
+    except ValueError:
+        return Refusal(400, "the query wants answer=json or answer=status, and filename=NAME")
+    wishes = dict(pairs)
+    if len(wishes) < len(pairs) or wishes.keys() - {"answer", "filename"}:
+        return Refusal(400, "the query knows answer and filename, each once")
+    if wishes.get("answer", "json") not in ("json", "status"):
+        return Refusal(400, "answer is json or status")
+    return wishes
+
+
+def _read_type(value: bytes | None, head: HttpHead) -> bytes | Refusal | None:
+    """The boundary of a multipart upload; None for a body that is one file."""
+    if value is not None and _MEDIA_TYPE.fullmatch(value) is None:
+        return Refusal(415, "Content-Type is no media type")
+    if not head.media_type.startswith("multipart/"):
+        return None
+    if head.media_type != "multipart/form-data":
+        return Refusal(415, "of multipart types, multipart/form-data alone is opened here")
+    if head.content_coding:
+        return Refusal(415, "a multipart upload is taken without Content-Encoding")
+    found = _BOUNDARY.search(value or b"")
+    if found is None:
+        return Refusal(400, "multipart/form-data needs a boundary")
+    return found[1] or found[2]
+
+
+def head_of(fields: list[tuple[bytes, bytes]]) -> HttpHead:
+    """Header lines as the codec's lazy reader of HTTP heads wants them."""
+    return HttpHead(b"POST\r\n" + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n")
