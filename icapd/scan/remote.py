@@ -240,9 +240,9 @@ class RemoteEngines:
         """Has these engines look at a body, all at once. Units: `deadline` is a `time.monotonic()` reading."""
         return RemoteScan((self._engines[name] for name in names), ShownBody(key, body), body, deadline)
 
-    def set_gauges(self, counters: Counters) -> None:
-        for name, engine in self._engines.items():
-            counters.set("icapd_remote_engine_left_alone", float(engine.is_left_alone), (name,))
+    def left_alone(self) -> dict[str, bool]:
+        """Which servers are not asked at the moment, by engine."""
+        return {name: engine.is_left_alone for name, engine in self._engines.items()}
 
 
 def _release(outcome: object, body: Body) -> object:

@@ -36,7 +36,8 @@ class _Next:
 
 
 class Generations:
-    """State: `current` is in force; `_next` waits; `_ending` are those before, with the time each ends at anyway."""
+    """State: `current` is in force; `_next` waits; `_ending` are those before, with the time each ends at anyway;
+    `_left_alone`, remote engines that were ever told of: one that is switched off must not stay so."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Generations:
         versions: Mapping[str, str],
     ) -> None:
         self._versions = versions
+        self._left_alone: dict[str, bool] = {}
         self._around = around
         self._on_unusable = on_unusable
         self._on_prepared = on_prepared
@@ -224,7 +226,9 @@ class Generations:
         counters.set("icapd_scan_queue", sum(pool.queued for pool in pools))
         for size, limit in self.current.scanning.pool.limits:
             counters.set("icapd_scan_queue_limit", limit, (size,))
-        self.current.remotes.set_gauges(counters)
+        self._left_alone = dict.fromkeys(self._left_alone, False) | self.current.remotes.left_alone()
+        for name, is_left_alone in self._left_alone.items():
+            counters.set("icapd_remote_engine_left_alone", float(is_left_alone), (name,))
         counters.set("icapd_cache_servers_left_alone", self.current.cache.servers_left_alone)
         totals = self._cached_before.copy()
         for cache in {id(each.cache): each.cache for each in generations[1:]}.values():

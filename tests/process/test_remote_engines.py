@@ -63,6 +63,12 @@ def test_what_clamd_finds_is_blocked_and_named(serve: Serve, clamd: Clamd) -> No
     assert server.metric("icapd_remote_scan_seconds_count", engine="clamd") == 2
 
 
+def test_clamd_by_the_name_of_its_host(serve: Serve, clamd: Clamd) -> None:
+    server = serve(beside(clamd, address=f"tcp://localhost:{clamd.port}"))
+    assert verdict(ask(server, MARK)) == "MALICIOUS"
+    assert server.metric("icapd_remote_engine_up", engine="clamd") == 1
+
+
 def test_a_service_without_it_does_not_ask_it(serve: Serve, clamd: Clamd) -> None:
     services = [{"path": "/with", "engines": ["yara", "clamd"]}, {"path": "/without", "engines": ["yara"]}]
     server = serve({**beside(clamd), "service": services})
@@ -151,7 +157,11 @@ def test_a_reload_switches_it_on_and_off(serve: Serve, clamd: Clamd) -> None:
     assert reload(server).result == "reloaded"
     assert verdict(ask(server, MARK)) == "MALICIOUS"
     wait_until(lambda: istag(server) != plain, "the ISTag changes")
+    clamd.kill()
+    assert verdict(ask(server, b"harmless")) == "ERROR"
+    wait_until(lambda: left_alone(server) == 1, "clamd is left alone")
     server.configuration.write_text(text)
     assert reload(server).result == "reloaded"
     assert verdict(ask(server, MARK)) == "CLEAN"
     assert istag(server) == plain
+    assert left_alone(server) == 0
