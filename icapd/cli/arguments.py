@@ -6,13 +6,12 @@ The subcommand `NAME` is run by the module `icapd.cli.NAME`.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from icapd import PRODUCT
+from icapd.cli.values import assignment, body_size, cores, header, jobs, preview, seconds, sha256, size, time
 
-PREVIEW_BYTES_MAX = 1024 * 1024
 DEFAULT_URL = "icap://127.0.0.1:1344"
 
 # Written out, as this module imports nothing: a test holds them against the enums.
@@ -37,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
             "icapd config check icapd.toml      find every problem in a configuration",
             "icapd cache stats                  what the verdict cache holds",
             "icapd policy explain               which rule answers each outcome",
+            "icapd shadow report                what the configuration that is tried would change",
             "icapd send --help                  all options of one command",
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_scan(commands)
     _add_cache(commands)
     _add_policy(commands)
+    _add_shadow(commands)
     return parser
 
 
@@ -78,7 +79,7 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration; without it, the defaults")
     parser.add_argument(
         "--set",
-        type=_assignment,
+        type=assignment,
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -124,7 +125,7 @@ def _add_reload(commands: Any) -> None:
     _add_configuration(parser)
     parser.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
     parser.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="give up after S seconds (default: 600)"
+        "--timeout", type=seconds, default=600.0, metavar="S", help="give up after S seconds (default: 600)"
     )
 
 
@@ -183,16 +184,16 @@ def _add_send(commands: Any) -> None:
     parser.add_argument("--service", metavar="PATH", help="the service, when the URL has none (default: by method)")
     parser.add_argument("--method", choices=("RESPMOD", "REQMOD", "OPTIONS"), default="RESPMOD", type=str.upper)
     parser.add_argument(
-        "--preview", type=_preview, metavar="N", help="send the first N bytes and wait (RFC 3507 §4.5)"
+        "--preview", type=preview, metavar="N", help="send the first N bytes and wait (RFC 3507 §4.5)"
     )
     parser.add_argument("--no-204", action="store_true", help="do not allow 204: a clean body must come back")
     parser.add_argument(
-        "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'", help="one more ICAP header"
+        "--header", type=header, action="append", default=[], metavar="'NAME: VALUE'", help="one more ICAP header"
     )
     parser.add_argument("--content-type", metavar="TYPE", help="declared for the body (default: by the file's name)")
     parser.add_argument("--save", type=Path, metavar="OUT", help="write the HTTP body that comes back to this file")
     parser.add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="S", help="give up after S seconds of silence (default: 60)"
+        "--timeout", type=seconds, default=60.0, metavar="S", help="give up after S seconds of silence (default: 60)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
@@ -215,9 +216,7 @@ def _add_scan(commands: Any) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder with all that is below it")
     _add_configuration(parser)
     parser.add_argument("--policy", metavar="NAME", help="strict, balanced, open or custom (default: server.policy)")
-    parser.add_argument(
-        "--jobs", type=_jobs, default=_cores(), metavar="N", help="files at once (default: one a core)"
-    )
+    parser.add_argument("--jobs", type=jobs, default=cores(), metavar="N", help="files at once (default: one a core)")
     parser.add_argument(
         "--verbose", action="store_true", help="a line for every file, also for clean and skipped ones"
     )
@@ -258,8 +257,8 @@ def _add_policy(commands: Any) -> None:
     add("--media-type", metavar="TYPE", help="as the message declares it")
     add("--real-type", metavar="TYPE", help="as the body is")
     add("--extension", metavar="EXT", help="of the URL's path, without the dot")
-    add("--size", type=_body_size, metavar="BYTES", help="of the body")
-    add("--time", type=_time, metavar="HH:MM", help="of day in server.time_zone (default: now)")
+    add("--size", type=body_size, metavar="BYTES", help="of the body")
+    add("--time", type=time, metavar="HH:MM", help="of day in server.time_zone (default: now)")
     add("--weekday", choices=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), help="(default: today)")
     add("--outcome", choices=_OUTCOMES, metavar="OUTCOME", help=" ".join(_OUTCOMES))
     add("--verdict", choices=_VERDICTS, type=str.upper, metavar="VERDICT", help=" ".join(_VERDICTS))
@@ -267,17 +266,6 @@ def _add_policy(commands: Any) -> None:
     add("--severity", choices=("info", "low", "medium", "high", "critical"), default="high", help="of the findings")
     add("--engine", default="engine", metavar="NAME", help="that made the findings")
     add("--json", action="store_true", help="one JSON object instead of text")
-
-
-def _body_size(text: str) -> int:
-    return _number(text, 0, 10**15 - 1)
-
-
-def _time(text: str) -> int:
-    hour, colon, minute = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError("wants HH:MM, as 08:30")
-    return _number(hour, 0, 23) * 60 + _number(minute, 0, 59)
 
 
 def _add_cache(commands: Any) -> None:
@@ -306,10 +294,10 @@ def _add_cache(commands: Any) -> None:
         ),
         _statuses("found", "nothing is known", "a tier could not be reached"),
     )
-    get.add_argument("sha256", type=_sha256, metavar="SHA256", help="the content's digest, 64 hexadecimal digits")
+    get.add_argument("sha256", type=sha256, metavar="SHA256", help="the content's digest, 64 hexadecimal digits")
     get.add_argument(
         "--size",
-        type=_size,
+        type=size,
         metavar="BYTES",
         help="the content's size: asks memcached, under the ruleset in force, also for what is not on disk",
     )
@@ -332,56 +320,25 @@ def _cache_action(actions: Any, name: str, text: str, examples: str, statuses: s
     return parser
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise argparse.ArgumentTypeError("wants KEY=VALUE, as log.level=debug")
-    return key, value
-
-
-def _number(text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"wants a number from {least} to {most}")
-    return int(text)
-
-
-def _sha256(text: str) -> bytes:
-    if len(text) != 64 or not all(char in "0123456789abcdefABCDEF" for char in text):
-        raise argparse.ArgumentTypeError("wants 64 hexadecimal digits")
-    return bytes.fromhex(text)
-
-
-def _size(text: str) -> int:
-    return _number(text, 1, 10**15 - 1)
-
-
-def _preview(text: str) -> int:
-    return _number(text, 0, PREVIEW_BYTES_MAX)
-
-
-def _jobs(text: str) -> int:
-    return _number(text, 1, 256)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError("wants seconds, above 0 and up to 86400")
-    return seconds
-
-
-def _header(text: str) -> str:
-    name, colon, value = text.partition(":")
-    is_token = bool(name) and all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name)
-    if not colon or not is_token or not all(char == "\t" or " " <= char <= "~" for char in value):
-        raise argparse.ArgumentTypeError("wants 'NAME: VALUE' in printable ASCII")
-    if name.lower() in ("encapsulated", "preview", "allow", "transfer-encoding"):
-        raise argparse.ArgumentTypeError(f"{name} frames the message; it cannot be set")
-    return f"{name}: {value.strip()}"
+def _add_shadow(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "shadow",
+        "say what the configuration that is tried beside the one in force would change",
+        _examples("icapd shadow report", "icapd shadow report --json"),
+        _statuses("said"),
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    report = _command(
+        actions,
+        "report",
+        "say what it would have blocked and released, by rule and host",
+        _examples("icapd shadow report --config /etc/icapd/icapd.toml", "icapd shadow report --json"),
+        _statuses("said", failed="no such server, or not yours"),
+    )
+    _add_configuration(report)
+    report.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
+    report.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="S", help="give up after S seconds (default: 10)"
+    )
+    report.add_argument("--json", action="store_true", help="one JSON object instead of text")

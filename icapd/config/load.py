@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -44,6 +44,8 @@ class Loaded:
     policies: Mapping[str, Policy]
     pages: Mapping[str | None, BlockPage]
     languages: Languages
+    shadow: Loaded | None = None
+    """The configuration that `shadow.config` names."""
 
     def resolve(self, text: str) -> Path:
         """The file that a configured path means."""
@@ -69,6 +71,21 @@ def load(
     Args: `overrides` maps dotted keys to values in the form of layers.py; `specs` are the installed engines.
     Raises: ConfigurationError with every problem found, not the first.
     """
+    loaded = _load(path, specs, overrides, environ)
+    name = loaded.settings.shadow.config
+    if name is None:
+        return loaded
+    try:
+        return replace(loaded, shadow=_load(loaded.resolve(name), specs, overrides, environ))
+    except ConfigurationError as error:
+        problems = [Problem(f"shadow.config: {problem.where}", problem.what) for problem in error.problems]
+        raise ConfigurationError(problems) from error
+
+
+def _load(
+    path: Path | None, specs: Mapping[str, EngineSpec], overrides: Mapping[str, str], environ: Mapping[str, str]
+) -> Loaded:
+    """One file; that it names another one to be tried is no matter here."""
     data = _read(path) if path else {}
     base = path.absolute().parent if path else Path.cwd()
     problems: list[Problem] = []

@@ -23,6 +23,7 @@ from icapd.net.link import Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Pages
 from icapd.net.services import ServiceEntry, ServiceTable
+from icapd.net.shadow import Shadow
 from icapd.observe.access import AccessLine, AccessLog
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
@@ -50,6 +51,7 @@ class Gateway:
         log: EventLog,
         access: AccessLog | None,
         clock: Callable[[], float] = time.monotonic,
+        shadow: Shadow | None = None,
     ) -> None:
         limits, times, delivery = settings.limits, settings.timeouts, settings.delivery
         self.reactor = reactor
@@ -60,6 +62,7 @@ class Gateway:
         self.counters = counters
         self.log = log
         self.now = clock
+        self.shadow = shadow or Shadow(counters, log, clock)
         self.codec_limits = CodecLimits(
             head_bytes=limits.head_bytes,
             http_head_bytes=limits.http_head_bytes,

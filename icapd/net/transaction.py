@@ -365,6 +365,7 @@ class Transaction:
         if self._stage is _DONE:
             return
         self._stage = _DONE
+        self._gateway.shadow.look(self.identifier, self._claims, self._service.name, self._decision, self._body)
         try:
             self._let_go()
             self._record()

@@ -55,6 +55,7 @@ class EventName(enum.Enum):
     LINES_DROPPED = ("lines-dropped", "error")
     LINES_WRITTEN_AGAIN = ("lines-written-again", "warning")
     TRANSFER_BROKEN = ("transfer-broken", "warning")
+    SHADOW_DIFFERENCE = ("shadow-difference", "info")
     OVERRIDE_USED = ("override-used", "warning")
     OVERRIDE_REFUSED = ("override-refused", "warning")
     INTERNAL_ERROR = ("internal-error", "error")

@@ -21,11 +21,12 @@ _BOUNDS = (*(str(bound) for bound in DURATION_BUCKETS_S), "+Inf")
 
 
 class Definition(NamedTuple):
-    """A metric: its kind, its help text, its labels."""
+    """A metric: its kind, its help text, its labels; whether /metrics shows it."""
 
     kind: Literal["counter", "gauge", "histogram"]
     text: str
     labels: Labels = ()
+    is_published: bool = True
 
 
 DEFINITIONS: dict[str, Definition] = {
@@ -86,6 +87,13 @@ DEFINITIONS: dict[str, Definition] = {
     "icapd_build_info": Definition("gauge", "Always 1.", ("version", "ruleset", "istag")),
     "icapd_spool_refused_total": Definition("counter", "Bodies that could not be kept.", ("reason",)),
     "icapd_overrides_total": Definition("counter", "Links past a rule: offered, used, refused and why.", ("result",)),
+    "icapd_shadow_total": Definition("counter", "Transactions tried by another configuration.", ("change",)),
+    "icapd_shadow_differences_total": Definition(
+        "counter",
+        "What that would have answered otherwise, for icapd shadow report.",
+        ("configuration", "change", "rule", "action", "shadow_rule", "shadow_action", "host"),
+        is_published=False,
+    ),
     "icapd_internal_errors_total": Definition("counter", "Errors of icapd itself."),
     "icapd_access_lines_dropped_total": Definition("counter", "Access lines nobody took in time."),
 }
@@ -128,6 +136,10 @@ class Counters:
             histogram = self._transactions[labels] = _Histogram()
         histogram.counts[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
         histogram.total_s += seconds
+
+    def forget(self, name: str) -> None:
+        """Begins a counter anew, with all its labels."""
+        self._counts[name].clear()
 
     def observe(self, name: str, labels: Labels, seconds: float) -> None:
         """Adds a duration to a histogram."""
@@ -196,6 +208,8 @@ class SummedCollector(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         for name, definition in DEFINITIONS.items():
+            if not definition.is_published:
+                continue
             samples = self.values.get(name, [])
             if definition.kind == "histogram":
                 yield _histogram(name, definition, samples)

@@ -1,4 +1,4 @@
-"""The control socket: how `icapd reload` reaches the server of this machine, and what it is answered.
+"""The control socket: how `icapd reload` and `icapd shadow` reach the server of this machine, and what it answers.
 
 It is an abstract Unix socket, named after the admin address: as unique as that, reached without any file, gone with
 its server, and out of reach of web pages and of other machines. Who connects must be the server's own user, or root.
@@ -20,7 +20,16 @@ from zope.interface import implementer
 from icapd.config.address import Endpoint
 from icapd.reactor import Reactor
 from icapd.worker.channel import PacketChannel
-from icapd.worker.frames import AskReload, ReloadEnded, decode_ask, decode_ended, encode
+from icapd.worker.frames import (
+    AskReload,
+    AskShadow,
+    ReloadEnded,
+    ShadowReport,
+    decode_ask,
+    decode_ended,
+    decode_shadow_report,
+    encode,
+)
 from icapd.worker.packets import receive, send
 
 _CONNECTIONS_MAX = 16
@@ -54,7 +63,17 @@ def open_control(address: str) -> socket.socket:
 
 
 def ask_reload(address: str, patience_s: float) -> ReloadEnded:
-    """Asks a server to reload and waits for the end.
+    """Asks a server to reload and waits for the end. Raises: as `_ask`."""
+    return decode_ended(_ask(address, AskReload(), patience_s))
+
+
+def ask_shadow(address: str, patience_s: float) -> ShadowReport:
+    """Asks a server what it tries, and what has come of it. Raises: as `_ask`."""
+    return decode_shadow_report(_ask(address, AskShadow(), patience_s))
+
+
+def _ask(address: str, message: AskReload | AskShadow, patience_s: float) -> bytes:
+    """The server's answer.
 
     Raises: ConnectionRefusedError when no server is there, PermissionError when it is another user's, TimeoutError,
     OSError.
@@ -64,13 +83,13 @@ def ask_reload(address: str, patience_s: float) -> ReloadEnded:
         asking.connect(address)
         if not _is_trusted(asking) and os.geteuid() != 0:
             raise PermissionError(errno.EPERM, "the server there belongs to another user")
-        send(asking, [encode(AskReload())])
+        send(asking, [encode(message)])
         packet, descriptors = receive(asking)
     for descriptor in descriptors:
         os.close(descriptor)
     if not packet:
         raise PermissionError(errno.EPERM, "the server hung up: it belongs to another user, or was stopped")
-    return decode_ended(packet)
+    return packet
 
 
 def _is_trusted(connected: socket.socket) -> bool:
@@ -85,11 +104,16 @@ class ControlSocket:
     """State: `_channels`, those who wait for an answer."""
 
     def __init__(
-        self, reactor: Reactor, listener: socket.socket, reload: Callable[[], Deferred[ReloadEnded]]
+        self,
+        reactor: Reactor,
+        listener: socket.socket,
+        reload: Callable[[], Deferred[ReloadEnded]],
+        report_shadow: Callable[[], Deferred[ShadowReport]],
     ) -> None:
         self._reactor = reactor
         self._listener = listener
         self._reload = reload
+        self._report_shadow = report_shadow
         self._channels: set[PacketChannel] = set()
         reactor.addReader(self)
 
@@ -119,15 +143,19 @@ class ControlSocket:
         for descriptor in descriptors:
             os.close(descriptor)
         try:
-            decode_ask(packet)
+            asked = decode_ask(packet)
         except msgspec.MsgspecError:
             self._close(channel)
             return
-        self._reload().addCallback(self._answer, channel)
+        match asked:
+            case AskReload():
+                self._reload().addCallback(self._answer, channel)
+            case AskShadow():
+                self._report_shadow().addCallback(self._answer, channel)
 
-    def _answer(self, ended: ReloadEnded, channel: PacketChannel) -> None:
+    def _answer(self, answer: ReloadEnded | ShadowReport, channel: PacketChannel) -> None:
         if channel in self._channels:
-            channel.send([encode(ended)])
+            channel.send([encode(answer)])
             self._close(channel)
 
     def _close(self, channel: PacketChannel) -> None:

@@ -201,6 +201,24 @@ class AskReload(msgspec.Struct, frozen=True, tag=True):
     """`icapd reload` to supervisor."""
 
 
+class AskShadow(msgspec.Struct, frozen=True, tag=True):
+    """`icapd shadow report` to supervisor."""
+
+
+class ShadowReport(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to `icapd shadow report`: by `change`, how many transactions; the most frequent differences.
+
+    A difference has change, rule, action, and the other configuration's rule and action, and the host.
+    `configuration` is empty while nothing is tried.
+    """
+
+    configuration: str
+    share: float
+    transactions: dict[str, int]
+    differences: list[tuple[tuple[str, ...], int]]
+    left_out: int
+
+
 class ReloadEnded(msgspec.Struct, frozen=True, tag=True):
     """Supervisor to `icapd reload`. The ISTag is the one in force, whatever became of the reload."""
 
@@ -232,7 +250,8 @@ decode_from_front = _strict(msgspec.msgpack.Decoder(FromFront).decode)
 decode_to_front = _strict(msgspec.msgpack.Decoder(ToFront).decode)
 decode_from_nursery = _strict(msgspec.msgpack.Decoder(FromNursery).decode)
 decode_checked = _strict(msgspec.msgpack.Decoder(Checked).decode)
-decode_ask = _strict(msgspec.msgpack.Decoder(AskReload).decode)
+decode_ask = _strict(msgspec.msgpack.Decoder(AskReload | AskShadow).decode)
+decode_shadow_report = _strict(msgspec.msgpack.Decoder(ShadowReport).decode)
 decode_ended = _strict(msgspec.msgpack.Decoder(ReloadEnded).decode)
 decode_spawn = _strict(msgspec.msgpack.Decoder(Spawn).decode)
 decode_answer = _strict(msgspec.msgpack.Decoder(ScanAnswer).decode)
@@ -242,7 +261,16 @@ _decode_task = _strict(msgspec.msgpack.Decoder(ScanTask).decode)
 
 
 def encode(
-    message: FromFront | ToFront | FromNursery | Spawn | ScanAnswer | Checked | AskReload | ReloadEnded,
+    message: FromFront
+    | ToFront
+    | FromNursery
+    | Spawn
+    | ScanAnswer
+    | Checked
+    | AskReload
+    | AskShadow
+    | ReloadEnded
+    | ShadowReport,
 ) -> bytes:
     """One message as one packet."""
     return _encode(message)

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from typing import assert_never, cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,6 +24,7 @@ from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.net.http_listen import HttpClients
 from icapd.net.listen import IcapFactory
+from icapd.net.shadow import Shadow
 from icapd.observe.access import AccessLog
 from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
@@ -79,7 +81,14 @@ class Front:
             None if self._access_writer is None else AccessLog(self._access_writer.write, settings.log.format)
         )
         around = Surroundings(
-            reactor, self._counters, self._log, self._spool, self._flights, self._access, place.index == 0
+            reactor,
+            self._counters,
+            self._log,
+            self._spool,
+            self._flights,
+            self._access,
+            place.index == 0,
+            Shadow(self._counters, self._log, time.monotonic),
         )
         self._generations = Generations(
             around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared, place.versions

@@ -15,6 +15,7 @@ from icapd.net.gateway import Gateway
 from icapd.net.override import Overrides
 from icapd.net.replies import Pages
 from icapd.net.services import ServiceTable
+from icapd.net.shadow import Shadow
 from icapd.observe.access import AccessLog
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
@@ -43,6 +44,7 @@ class Surroundings:
     access: AccessLog | None
     counts_shared: bool
     """Whether this is the front that tells of what all fronts share."""
+    shadow: Shadow
 
 
 def parts_of(plan: Plan, settings: Settings, count: int) -> tuple[object, ...]:
@@ -148,4 +150,5 @@ class Generation:
             around.counters,
             around.log,
             around.access,
+            shadow=around.shadow,
         )

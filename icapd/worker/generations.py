@@ -21,6 +21,7 @@ from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of
 from icapd.worker.plan import Plan
 from icapd.worker.planning import is_same_store
 from icapd.worker.rules import map_url_engines
+from icapd.worker.shadowing import Shadowing
 
 _STRAGGLING_S = 5.0
 """How long past the last deadline of its scans a generation may stay. Nothing should need it."""
@@ -52,6 +53,7 @@ class Generations:
         self._versions = versions
         self._left_alone: dict[str, bool] = {}
         self._around = around
+        self._shadowing = Shadowing(around.reactor, around.shadow, around.log)
         self._on_unusable = on_unusable
         self._on_prepared = on_prepared
         self._next: _Next | None = None
@@ -68,8 +70,10 @@ class Generations:
         self.current.remotes.start()
         self.current.cache.start(self.current.gateway.services.rulesets)
         self.current.scanning.pool.start()
+        self._shadowing.follow(self.current.plan, self.current.settings)
 
     def stop(self) -> None:
+        self._shadowing.stop()
         if self._next is not None:
             self.abandon(self._next.number)
         while self._ending:
@@ -160,6 +164,7 @@ class Generations:
             before.cache.follow(self.current.settings.cache, rulesets)
         else:
             self.current.cache.start(rulesets)
+        self._shadowing.follow(generation.plan, generation.settings)
         ends_at = self._around.reactor.seconds() + before.settings.timeouts.scan_s + _STRAGGLING_S
         self._ending.append((before, ends_at))
 

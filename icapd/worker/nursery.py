@@ -130,6 +130,8 @@ def main(arguments: list[str]) -> int:
 
 def _serve(control: socket.socket, snapshot_descriptor: int, confinement: Confinement) -> int:
     started = time.monotonic()
+    if confinement.is_idle:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     try:
         sandbox = Sandbox(confinement)
         engines = build_engines(read_rules(snapshot_descriptor))

@@ -17,6 +17,21 @@ from icapd.scan.ruleset import with_versions
 from icapd.worker.frames import Trial
 
 
+class ShadowPlan(msgspec.Struct, frozen=True):
+    """A configuration that is tried. `snapshot` is empty where its rules are those in force; `identity` stands for
+    all that it decides by; `remote` names the engines that no scanner has."""
+
+    identity: str
+    settings: bytes
+    ruleset: str
+    required: dict[str, bool]
+    remote: tuple[str, ...]
+    snapshot: bytes
+
+    def read_settings(self) -> Settings:
+        return Settings.model_validate_json(self.settings)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """`settings` is JSON; `pages` are template sources, "" the configured one, and `languages` their words;
     `required` names engines that must have judged a body for it to be CLEAN; `remote` are the engines that fronts
@@ -33,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True):
     http: HttpFiles = HttpFiles()
     remote: tuple[EngineSnapshot, ...] = ()
     override_key: bytes = b""
+    shadow: ShadowPlan | None = None
 
     def versions(self, known: Mapping[str, str]) -> dict[str, str]:
         """Those of this plan's remote engines; "" for one that was not reached yet."""

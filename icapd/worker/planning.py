@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 
 import msgspec
+from msgspec import structs
 
 from icapd.cache.secret import load_secret, read_secret
 from icapd.config.http_files import read_http_files
 from icapd.config.load import Loaded
 from icapd.config.schema import Cache, Settings
-from icapd.plugins import RulesetSnapshot
+from icapd.errors import ConfigurationError, Problem
+from icapd.plugins import RulesetSnapshot, encode_snapshot, gather_snapshot
 from icapd.policy.override import derived_key
 from icapd.scan.ruleset import istag
-from icapd.worker.plan import Plan
+from icapd.worker.plan import Plan, ShadowPlan
 
 _SCANNERS_A_FRONT_MIN = 2
 
@@ -37,6 +39,26 @@ def make_plan(loaded: Loaded, snapshot: RulesetSnapshot) -> Plan:
         remote=snapshot.remote,
         override_key=_override_key(loaded),
         http=read_http_files(settings.http, loaded.resolve),
+        shadow=None if loaded.shadow is None else _shadow_plan(loaded.shadow, snapshot),
+    )
+
+
+def _shadow_plan(tried: Loaded, in_force: RulesetSnapshot) -> ShadowPlan:
+    """Raises: ConfigurationError with what is wrong with its rules."""
+    try:
+        snapshot = gather_snapshot(tried.settings.engines, tried.resolve)
+    except ConfigurationError as error:
+        problems = [Problem(f"shadow.config: {problem.where}", problem.what) for problem in error.problems]
+        raise ConfigurationError(problems) from error
+    return ShadowPlan(
+        identity=istag(snapshot.ruleset, _judgement(tried)),
+        settings=tried.settings.model_dump_json().encode(),
+        ruleset=snapshot.ruleset,
+        required={engine.name: tried.settings.engines[engine.name].required for engine in snapshot.engines},
+        remote=tuple(engine.name for engine in snapshot.remote),
+        snapshot=b""
+        if snapshot.ruleset == in_force.ruleset
+        else encode_snapshot(structs.replace(snapshot, url_engines=())),
     )
 
 

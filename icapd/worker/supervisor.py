@@ -16,6 +16,7 @@ from icapd.net.admin import admin_site
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Values, add_up
 from icapd.reactor import Reactor
+from icapd.worker.comparing import shadow_report
 from icapd.worker.control import ControlSocket
 from icapd.worker.fleet import Fleet, FrontProcess
 from icapd.worker.frames import (
@@ -28,6 +29,7 @@ from icapd.worker.frames import (
     ReadMetrics,
     Ready,
     ReloadEnded,
+    ShadowReport,
     decode_values,
     unpack_problems,
 )
@@ -85,7 +87,7 @@ class Supervisor:
         self._admin_port = self._reactor.adoptStreamPort(admin.fileno(), admin.family, site)
         admin.close()
         if control is not None:
-            self._control = ControlSocket(self._reactor, control, self.reload)
+            self._control = ControlSocket(self._reactor, control, self.reload, self._report_shadow)
         # Fronts that start afterwards begin with the ISTag that they will keep.
         self._versions.follow(self._fleet.edition.plan.remote).addCallback(lambda _: self._fleet.start())
         self._tell_status()
@@ -197,6 +199,9 @@ class Supervisor:
         if not asked:
             scrape.end()
         return scrape.done
+
+    def _report_shadow(self) -> Deferred[ShadowReport]:
+        return self._collect().addCallback(shadow_report, self._fleet.edition)
 
     def _own_values(self) -> Values:
         fleet, reloads = self._fleet, self._reloads

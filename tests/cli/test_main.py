@@ -31,6 +31,7 @@ def test_every_command_is_known_to_this_test() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "serve", "reload", "config", "config check", "config show", "send", "scan",
         "cache", "cache stats", "cache get", "cache purge", "policy", "policy explain",
+        "shadow", "shadow report",
     }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from icapd.config.schema.serving import Limits as Limits
 from icapd.config.schema.serving import PolicyName as PolicyName
 from icapd.config.schema.serving import Server as Server
 from icapd.config.schema.serving import Timeouts as Timeouts
+from icapd.config.schema.trials import ShadowTable as ShadowTable
 from icapd.config.schema.zones import time_zone as time_zone
 from icapd.config.schema.zones import week_minute as week_minute
 
@@ -63,5 +64,6 @@ class Settings(Table):
     cache: Cache = Cache()
     delivery: Delivery = Delivery()
     pages: Pages = Pages()
+    shadow: ShadowTable = ShadowTable()
     log: Log = Log()
     policy: list[Rule] = Field([])

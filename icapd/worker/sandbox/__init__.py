@@ -39,10 +39,12 @@ class Confinement(msgspec.Struct, frozen=True):
     sandbox: bool | Literal["required"]
     user: str
     readable: tuple[str, ...] = ()
+    is_idle: bool = False
+    """Whether they run only when nobody else wants the processor."""
 
     @classmethod
-    def of(cls, settings: Scanners, *readable: str) -> Confinement:
-        return cls(settings.memory_bytes, settings.sandbox, settings.user, readable)
+    def of(cls, settings: Scanners, *readable: str, is_idle: bool = False) -> Confinement:
+        return cls(settings.memory_bytes, settings.sandbox, settings.user, readable, is_idle)
 
 
 encode_confinement = msgspec.json.Encoder().encode
