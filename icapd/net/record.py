@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import UNSET, UnsetType
+
 from icapd.icap import RequestHead
 from icapd.icap.head import HeaderLines
 from icapd.icap.http import HttpHead, HttpRequest, read_request, read_status, request_target
@@ -196,7 +198,12 @@ class Claims:
             int(total_s * 1_000_000) / 1000,
             error,
             "" if report is None or decision is None else result_of(report, decision),
+            samples=UNSET if report is None or not report.findings else _samples(report),
         )
+
+
+def _samples(report: ScanReport) -> list[str] | UnsetType:
+    return [finding.sample for finding in report.findings if finding.sample] or UNSET
 
 
 def _text(value: bytes) -> str:

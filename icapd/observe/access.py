@@ -44,6 +44,8 @@ class AccessLine(msgspec.Struct, gc=False):
     outcome: str
     name: str = ""
     """What an HTTP client calls the file."""
+    samples: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Of data that was found, masked; left out when there are none."""
 
 
 class AccessLog:

@@ -149,10 +149,15 @@ def _findings_of(report: EngineReport, is_required: bool) -> Iterable[Finding]:
 
 def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(
-        sorted(findings, key=lambda f: (-rank(f), -f.severity, f.kind, f.name, f.engine, f.trail, not f.certain))
+        sorted(
+            findings,
+            key=lambda f: (-rank(f), -f.severity, f.kind, f.name, f.engine, f.trail, not f.certain, f.sample),
+        )
     )
 
 
 def _report_order(report: EngineReport) -> tuple[str, str, str, tuple[str, ...], float]:
-    names = tuple(f"{f.kind} {f.name} {f.engine} {f.trail} {f.severity:d} {f.certain}" for f in report.findings)
+    names = tuple(
+        f"{f.kind} {f.name} {f.engine} {f.trail} {f.severity:d} {f.certain} {f.sample}" for f in report.findings
+    )
     return report.engine, report.outcome, report.reason, names, report.elapsed_s

@@ -97,6 +97,8 @@ class Finding(msgspec.Struct, frozen=True):
     severity: Severity = Severity.HIGH
     trail: tuple[str, ...] = ()
     certain: bool = False
+    sample: str = ""
+    """What was found, masked so that it gives nothing away; for logs."""
 
     @property
     def verdict(self) -> Verdict:

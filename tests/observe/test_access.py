@@ -37,6 +37,7 @@ LINE = AccessLine(
     total_ms=2.5,
     error="",
     outcome="malicious",
+    samples=["4111****"],
 )
 TEXT = (
     b"1700000000.500 2 192.0.2.7 RESPMOD/200 /respmod 1234 GET http://site.example/page alice MALICIOUS block "
