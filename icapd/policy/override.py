@@ -66,7 +66,7 @@ class Token:
 
     text: str
     transaction: str
-    _grant: bytes
+    _grant: str
     _seals: Seals
 
     def is_for(self, binding: Binding) -> bool:
@@ -83,8 +83,8 @@ class Seals:
     def issue(self, binding: Binding, transaction: str, expires: int) -> str:
         """A token for this and nothing else, until `expires` (seconds since 1970)."""
         head = f"{expires:08x}.{transaction}"
-        sealed = f"{head}.{_in_text(self._mac(b'seal', head.encode()))}."
-        return sealed + _in_text(self.grant(sealed, binding))
+        sealed = f"{head}.{self._mac(b'seal', head.encode())}."
+        return sealed + self.grant(sealed, binding)
 
     def read(self, text: str, now: float) -> Token | Wrong:
         """What a peer says is a token."""
@@ -92,30 +92,24 @@ class Seals:
         if match is None:
             return Wrong.FORGED
         expires, transaction, seal, grant = match.groups()
-        if not hmac.compare_digest(_in_bytes(seal), self._mac(b"seal", f"{expires}.{transaction}".encode())):
+        if not hmac.compare_digest(seal, self._mac(b"seal", f"{expires}.{transaction}".encode())):
             return Wrong.FORGED
-        return Wrong.EXPIRED if int(expires, 16) <= now else Token(text, transaction, _in_bytes(grant), self)
+        return Wrong.EXPIRED if int(expires, 16) <= now else Token(text, transaction, grant, self)
 
-    def grant(self, token: str, binding: Binding) -> bytes:
+    def grant(self, token: str, binding: Binding) -> str:
         """The last part of a token for this binding, from the parts before it."""
         head = token.rpartition(".")[0]
         return self._mac(b"grant", msgspec.msgpack.encode((head, binding)))
 
-    def _mac(self, use: bytes, message: bytes) -> bytes:
-        return hmac.digest(self._key, use + b"\0" + message, hashlib.sha256)[:_MAC_BYTES]
+    def _mac(self, use: bytes, message: bytes) -> str:
+        """As text, and compared so: other text may stand for the same bytes."""
+        mac = hmac.digest(self._key, use + b"\0" + message, hashlib.sha256)[:_MAC_BYTES]
+        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def derived_key(secret: bytes) -> bytes:
     """The key of tokens: of no use for anything else that the same secret signs."""
     return hmac.digest(secret, b"icapd override token 1", hashlib.sha256)
-
-
-def _in_text(mac: bytes) -> str:
-    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
-
-
-def _in_bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "==")
 
 
 # The place of a token: the query of the address that was blocked

@@ -160,6 +160,7 @@ def refusals(server: Icapd, link: str) -> dict[str, Reply]:
         "later": respmod(server, f"{base}{int(expires, 16) + 9:08x}.{transaction}.{seal}.{grant}", SEALED, AS_JSON),
         "grant": respmod(server, f"{base}{expires}.{transaction}.{seal}.{'A' * 22}", SEALED, AS_JSON),
         "seal": respmod(server, f"{base}{expires}.{transaction}.{'A' * 22}.{grant}", SEALED, AS_JSON),
+        "spare-bits": respmod(server, link[:-1] + chr(ord(link[-1]) ^ 1), SEALED, AS_JSON),
         "rubbish": respmod(server, f"{base}x", SEALED, AS_JSON),
         "empty": respmod(server, base, SEALED, AS_JSON),
         "script": respmod(server, link, SEALED, AS_JSON, "Sec-Fetch-Mode: cors"),
