@@ -63,6 +63,9 @@ class UrlLists:
     def __init__(self, tables: Tables) -> None:
         self._table = Table(tables.get("records", b""), tables.get("index", EMPTY_INDEX))
         listed = _decode_lists(tables["lists"][:]) if tables else []
+        formats = tables["formats"][:].split() if tables else []
+        self._has_names = b"hosts" in formats
+        self._has_urls = b"urls" in formats
         self._findings = [entry.finding for entry in listed]
         self._exempt = frozenset(number for number, entry in enumerate(listed, 1) if entry.kind == "exempt")
         self._look_up_host = lru_cache(_HOSTS_KEPT)(self._find_host)
@@ -85,11 +88,14 @@ class UrlLists:
         table = self._table
         host = canonical_host(claimed)
         name = host.encode("utf-8", "surrogateescape").translate(None, CONTROLS)
-        numbers = table.find(name) + table.find(b"." + name)
+        numbers = table.find(b"." + name)
+        if self._has_names:
+            numbers += table.find(name)
         dot = -1 if is_address(host) else name.find(b".")
         for _ in range(_PARENTS_MAX):
             if dot < 0:
                 break
             numbers += table.find(name[dot:])
             dot = name.find(b".", dot + 1)
-        return _Host(host, numbers, bool(table.find(name.removeprefix(b"www.") + b"//")))
+        has_urls = self._has_urls and bool(table.find(name.removeprefix(b"www.") + b"//"))
+        return _Host(host, numbers, has_urls)

@@ -62,18 +62,21 @@ class _File(NamedTuple):
 
 
 def read_lists(sources: Sequence[Source]) -> Material:
-    """A table under `records` and `index`, and what its numbers mean under `lists`.
+    """A table under `records` and `index`, what its numbers mean under `lists`, and which `formats` there are.
 
     Raises: ConfigurationError with every file that cannot be read, or is no list.
     """
     builder = TableBuilder()
     numbers: dict[ListedAs, int] = {}
+    formats: set[Format] = set()
     problems: list[Problem] = []
     for source in sources:
         try:
             for file in _files(source):
                 number = numbers.setdefault(file.listed_as, len(numbers) + 1)
-                problems += _FileReader(file, number, builder).read()
+                reader = _FileReader(file, number, builder)
+                problems += reader.read()
+                formats.add(reader.known)
         except OSError as error:
             problems.append(Problem(str(error.filename or source.path), error.strerror or "cannot be read"))
         if len(numbers) >= LISTS_MAX or builder.size_bytes > RECORDS_BYTES_MAX:
@@ -83,7 +86,8 @@ def read_lists(sources: Sequence[Source]) -> Material:
     if not numbers:
         return {}
     records, index = builder.build()
-    return {"records": records, "index": index, "lists": encode_lists(list(numbers))}
+    told = " ".join(sorted(formats)).encode()
+    return {"records": records, "index": index, "lists": encode_lists(list(numbers)), "formats": told}
 
 
 def _files(source: Source) -> Iterator[_File]:
@@ -119,6 +123,7 @@ class _FileReader:
 
     def __init__(self, file: _File, number: int, builder: TableBuilder) -> None:
         self._file = file
+        self.known: Format = "domains" if file.format == "auto" else file.format
         self._number = number
         self._builder = builder
         self._lines = 0
@@ -129,9 +134,10 @@ class _FileReader:
         """Raises: OSError."""
         with self._file.path.open("rb") as stream:
             start = stream.read(_GUESS_BYTES)
-            known = _guess(start) if self._file.format == "auto" else self._file.format
+            if self._file.format == "auto":
+                self.known = _guess(start)
             stream.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
-            self._read(stream, known)
+            self._read(stream, self.known)
         return self._told if self._bad * BAD_ONE_IN > self._lines else []
 
     def _read(self, stream: BinaryIO, known: Format) -> None:
