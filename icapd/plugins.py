@@ -15,6 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from icapd import __version__
+from icapd.config.schema import SelectionRow
 from icapd.errors import ConfigurationError, Problem
 from icapd.scan.engine_api import (
     Engine,
@@ -28,6 +29,7 @@ from icapd.scan.engine_api import (
     UrlEngine,
 )
 from icapd.scan.ruleset import Part, ruleset_id
+from icapd.scan.selection import Selection, SelectionClass, classes_of
 from icapd.scan.tree import EngineSet
 
 GROUP: Final = "icapd.engines"
@@ -53,6 +55,7 @@ class RulesetSnapshot(msgspec.Struct, frozen=True):
     ruleset: str
     url_engines: tuple[EngineSnapshot, ...] = ()
     url_ruleset: str = ""
+    selection: tuple[SelectionClass, ...] = ()
 
     @property
     def all_engines(self) -> tuple[EngineSnapshot, ...]:
@@ -100,8 +103,11 @@ def gather_snapshot(
     settings_engines: Mapping[str, EngineOptions],
     resolve: Callable[[str], Path],
     specs: Mapping[str, EngineSpec] | None = None,
+    selection: Sequence[SelectionRow] = (),
 ) -> RulesetSnapshot:
     """Reads everything that the enabled engines need.
+
+    Args: `selection` says which of them see what; without rows, all see all.
 
     Raises: ConfigurationError with the problems of all engines.
     """
@@ -127,8 +133,10 @@ def gather_snapshot(
     if problems:
         raise ConfigurationError(problems)
     # icapd judges as well: what it walks into, and what it makes of the reports.
-    ruleset = ruleset_id([*map(_part, engines), ("icapd", __version__, b"", {})])
-    return RulesetSnapshot(tuple(engines), ruleset, tuple(url_engines), ruleset_id(map(_part, url_engines)))
+    classes = classes_of(selection)
+    shown = "\n".join(each.as_text() for each in classes).encode()
+    ruleset = ruleset_id([*map(_part, engines), ("icapd", __version__, shown, {})])
+    return RulesetSnapshot(tuple(engines), ruleset, tuple(url_engines), ruleset_id(map(_part, url_engines)), classes)
 
 
 def _part(engine: EngineSnapshot) -> Part:
@@ -167,6 +175,7 @@ def build_engines(snapshot: RulesetSnapshot, specs: Mapping[str, EngineSpec] | N
         unpackers=tuple(instance for instance in built if isinstance(instance, Unpacker)),
         timeouts_s=timeouts_s,
         required=frozenset(required),
+        selection=Selection(snapshot.selection),
     )
 
 

@@ -90,7 +90,7 @@ def make_edition(loaded: Loaded) -> Edition:
         watched.append(str(path))
         return path
 
-    snapshot = gather_snapshot(loaded.settings.engines, resolve)
+    snapshot = gather_snapshot(loaded.settings.engines, resolve, selection=loaded.settings.selection)
     trial = try_rules(snapshot)
     prepare_disk(loaded.settings.cache, loaded.resolve)
     plan = make_plan(loaded, snapshot)

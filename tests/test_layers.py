@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "icapd.scan.engine_api",
         "icapd.scan.model",
     ),
-    "icapd.plugins": ("icapd", "icapd.errors", "icapd.scan", "icapd.scan.engine_api"),
+    "icapd.plugins": ("icapd", "icapd.errors", "icapd.config.schema", "icapd.scan", "icapd.scan.engine_api"),
     "icapd.config": (
         "icapd",
         "icapd.errors",
@@ -125,7 +125,15 @@ REMOTE_ENGINES = ("engines.clamd", "engines.icap_upstream")
 REMOTE_ENGINES_MAY_IMPORT = {"icapd.config.address", "icapd.errors", "icapd.icap", "icapd.scan.connections"}
 """They speak with servers: addresses as the configuration writes them, ICAP as the server itself reads it."""
 
-PURE = ("icapd.icap", "icapd.policy", "icapd.scan.indicators", "icapd.scan.merge", "icapd.worker.frames")
+PURE = (
+    "icapd.icap",
+    "icapd.policy",
+    "icapd.scan.indicators",
+    "icapd.scan.inert",
+    "icapd.scan.merge",
+    "icapd.scan.selection",
+    "icapd.worker.frames",
+)
 """These read no clock, disk, network, environment or logger, so a test needs nothing but values."""
 
 IMPURE = {

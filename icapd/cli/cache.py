@@ -192,7 +192,9 @@ def _get(options: argparse.Namespace, loaded: Loaded) -> int:
                 found += found_on_disk(store, signer, options.sha256, now_s)
     keys = {CacheKey(options.sha256, each.size_bytes, each.ruleset, each.coding) for each in found if each.ruleset}
     if options.size is not None and settings.memcached.servers:
-        ruleset = gather_snapshot(loaded.settings.engines, loaded.resolve).ruleset
+        ruleset = gather_snapshot(
+            loaded.settings.engines, loaded.resolve, selection=loaded.settings.selection
+        ).ruleset
         keys.add(CacheKey(options.sha256, options.size, ruleset))
     found += found_on_servers(settings.memcached, signer, keys, now_s)
     if options.json:

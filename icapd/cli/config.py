@@ -44,7 +44,7 @@ def _check(options: argparse.Namespace) -> int:
     options.config = options.file or options.config
     loaded = load_configuration(options)
     settings = loaded.settings
-    snapshot = gather_snapshot(settings.engines, loaded.resolve)
+    snapshot = gather_snapshot(settings.engines, loaded.resolve, selection=settings.selection)
     trial = try_rules(snapshot)
     plan = make_plan(loaded, snapshot)
     files = sum(len(engine.material) for engine in snapshot.all_engines)

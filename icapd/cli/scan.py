@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """
     flags = {"server.policy": options.policy} if options.policy else {}
     loaded = load_configuration(options, flags)
-    snapshot = gather_snapshot(loaded.settings.engines, loaded.resolve)
+    snapshot = gather_snapshot(loaded.settings.engines, loaded.resolve, selection=loaded.settings.selection)
     with Report(options) as report:
         files = walk(options.paths, report.skipped, report.unread)
         sink = Sink(report.scanned, report.unread, report.refresh)

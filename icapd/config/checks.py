@@ -11,10 +11,10 @@ from pathlib import Path
 from icapd.config.address import parse_admin, parse_http, parse_listen
 from icapd.config.http_files import wrong_http
 from icapd.config.keys import did_you_mean
-from icapd.config.schema import Service, Settings
+from icapd.config.schema import INERT_ALONE, Service, Settings
 from icapd.config.shipped import resolve
 from icapd.errors import Problem
-from icapd.scan.engine_api import EngineOptions
+from icapd.scan.engine_api import ALWAYS_ASKED, EngineOptions
 
 SECRET_BYTES = 32
 
@@ -72,6 +72,22 @@ def _engines(settings: Settings, base: Path) -> Iterator[Problem]:
                 yield Problem(where, f'no engine "{name}" is installed' + did_you_mean(name, engines))
             elif name not in enabled:
                 yield Problem(where, f'"{name}" is switched off by engines.{name}.enabled')
+
+
+def _selection(settings: Settings, base: Path) -> Iterator[Problem]:
+    seen: set[int] = set()
+    for index, row in enumerate(settings.selection):
+        where = f"selection[{index}]"
+        if row.max_risk in seen:
+            yield Problem(f"{where}.max_risk", f"another row has {row.max_risk}, too")
+        seen.add(row.max_risk)
+        for name in row.skips:
+            if name in ALWAYS_ASKED:
+                yield Problem(f"{where}.skips", f'"{name}" sees every sample')
+            elif row != INERT_ALONE and name not in settings.engines:
+                yield Problem(
+                    f"{where}.skips", f'no engine "{name}" is installed' + did_you_mean(name, settings.engines)
+                )
 
 
 def _scanner_memory(settings: Settings, base: Path) -> Iterator[Problem]:
@@ -171,6 +187,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[st
     (_http, frozenset({"http", "limits"})),
     (_services, frozenset({"service", "limits"})),
     (_engines, frozenset({"service", "http", "engines"})),
+    (_selection, frozenset({"selection", "engines"})),
     (_scanner_memory, frozenset({"scanners", "engines"})),
     (_rule_services, frozenset({"service", "policy"})),
     (_spool, frozenset({"spool"})),

@@ -30,6 +30,9 @@ _HEAD = """\
 """
 
 _ABOUT = {
+    "selection": "Which engines see a sample, how long and how deep, by its risk (docs/selection.md). The row with"
+    " the lowest max_risk that a sample does not pass holds; above all rows everything is done. With one of your own,"
+    " the shipped row is gone; selection = [] shows every engine everything.",
     "service": "One [[service]] for each path that clients may ask for. With one of your own, these are gone.",
     "client": "What asks from where: the first that holds a client's address goes before the service's own profile.",
     "engines": "One table for each engine. An engine that is not installed cannot be named here.",

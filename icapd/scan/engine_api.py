@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,9 @@ from icapd.errors import LimitReached as LimitReached
 from icapd.errors import Problem as Problem
 from icapd.errors import RemoteFailed as RemoteFailed
 from icapd.scan.model import Budget, Buffer, EngineReport, Finding, Identity, Sample
+
+ALWAYS_ASKED: Final = frozenset({"identify", "hashes"})
+"""Engines that no [[selection]] skips: what a body is, and lists of digests, which are cheap and never wrong."""
 
 Material = Mapping[str, bytes]
 """Everything an engine reads from outside: a stable name (usually a path) to its content."""

@@ -32,6 +32,7 @@ from icapd.scan.model import (
     Sample,
     Severity,
 )
+from icapd.scan.selection import EVERYTHING, Selection, SelectionClass
 
 IDENTIFY: Final = "identify"
 CODING: Final = "coding"
@@ -68,6 +69,7 @@ class EngineSet:
     unpackers: tuple[Unpacker, ...] = ()
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
+    selection: Selection = field(default_factory=Selection)
 
     def only(self, names: Collection[str]) -> EngineSet:
         """The engines of one service. What identifies content always stays: the others rely on it."""
@@ -133,6 +135,7 @@ class _Tally:
     outcome = Outcome.SKIPPED
     reason = ""
     elapsed_s = 0.0
+    skipped = 0
 
     def __init__(self, engine: str, timeout_s: float) -> None:
         self.engine = engine
@@ -176,11 +179,15 @@ class _Tally:
         self.rise(report.outcome, report.reason[:REASON_CHARACTERS])
 
     def report(self) -> EngineReport:
-        return EngineReport(self.engine, self.outcome, tuple(self.findings), self.elapsed_s, self.reason)
+        reason = self.reason
+        if self.skipped and not reason:
+            reason = f"{self.skipped} inert, not shown to it"
+        return EngineReport(self.engine, self.outcome, tuple(self.findings), self.elapsed_s, reason)
 
 
 class _Walk:
-    """One walk. State: one tally an engine, the identity of the body, and the budget's counters."""
+    """One walk. State: one tally an engine, the identity of the body, the class of the sample at hand, and the
+    budget's counters."""
 
     def __init__(self, engines: EngineSet, budget: Budget, body: Sample) -> None:
         self._engines = engines
@@ -190,6 +197,7 @@ class _Walk:
         self._started = time.monotonic()
         self._tallies = {name: _Tally(name, timeout_s) for name, timeout_s in engines.shares}
         self._identity = UNKNOWN_IDENTITY
+        self._class = EVERYTHING
 
     def run(self) -> Examination:
         try:
@@ -205,11 +213,15 @@ class _Walk:
 
     def _visit(self, sample: Sample) -> None:
         self._identify(sample)
+        chosen = self._class = self._engines.selection.choose(sample)
         if self._is_allowed(sample):
             return
         is_opened = False
         for unpacker in self._engines.unpackers:
-            is_opened |= self._open(unpacker, sample)
+            if unpacker.name in chosen.skips:
+                self._tallies[unpacker.name].skipped += 1
+                continue
+            is_opened |= self._open(unpacker, sample, chosen)
         if sample.size_bytes and not is_opened:
             self._note_codings(sample)
 
@@ -236,6 +248,9 @@ class _Walk:
         is_allowed = False
         for engine in self._engines.engines:
             tally = self._tallies[engine.name]
+            if engine.name in self._class.skips:
+                tally.skipped += 1
+                continue
             if tally.has_run_out():
                 continue
             answer = self._lend(tally, sample, self._ask, engine)
@@ -275,7 +290,7 @@ class _Walk:
         budget = self._budget
         whole = budget.deadline
         started = time.monotonic()
-        end = started + tally.timeout_s - tally.elapsed_s
+        end = started + tally.timeout_s * self._class.time_share - tally.elapsed_s
         if end < whole:
             budget.deadline = end
         try:
@@ -301,7 +316,7 @@ class _Walk:
             name = f"unsupported:coding-{re.sub(r'[^a-z0-9.-]', '_', token)[:32]}"
             tally.note(Finding(FindingKind.UNSUPPORTED, name, CODING, Severity.MEDIUM, sample.trail))
 
-    def _open(self, unpacker: Unpacker, sample: Sample) -> bool:
+    def _open(self, unpacker: Unpacker, sample: Sample, chosen: SelectionClass) -> bool:
         """Visits what an unpacker finds inside a sample; returns whether it found any, or said why it could not.
 
         Raises: DeadlineReached when there is something to open and no time; _Stop past the ratio of the whole tree.
@@ -314,6 +329,8 @@ class _Walk:
         if not self._lend(tally, sample, _opens, unpacker):
             return False
         is_opened = False
+        depth_left = budget.depth_left
+        budget.depth_left = min(depth_left, chosen.max_depth)
         for item in self._steps(unpacker, sample, tally):
             if isinstance(item, Finding):
                 tally.note(_placed(item, sample))
@@ -323,12 +340,14 @@ class _Walk:
             budget.depth_left -= 1
             self._visit(item)
             budget.depth_left += 1
+            self._class = chosen
             try:
                 budget.check_ratio(self._body.size_bytes, self._bytes_at_start - budget.bytes_left)
             except LimitReached as reached:
                 tally.limit(reached.limit, ())
                 raise _Stop from reached
             budget.check_time()
+        budget.depth_left = depth_left
         return is_opened
 
     def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:

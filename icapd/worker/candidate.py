@@ -51,7 +51,11 @@ def check(order: Order) -> tuple[Checked, list[int]]:
     if fixed:
         raise ConfigurationError(fixed)
     watched: list[str] = []
-    snapshot = gather_snapshot(loaded.settings.engines, lambda text: _noted(watched, loaded.resolve(text)))
+    snapshot = gather_snapshot(
+        loaded.settings.engines,
+        lambda text: _noted(watched, loaded.resolve(text)),
+        selection=loaded.settings.selection,
+    )
     plan = _with_secret_of(in_force, make_plan(loaded, snapshot), loaded)
     if _needs_another_store(in_force, plan):
         what = "needs a restart for anything but lifetimes, as a database on the disk is opened once: see cache.disk"

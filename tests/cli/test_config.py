@@ -35,7 +35,9 @@ def test_a_sound_configuration_is_summed_up(tmp_path: Path) -> None:
         '[server]\npolicy = "strict"\n[[policy]]\nname = "mine"\naction = "allow"\nwhen = {host = "a.b"}\n'
     )
     loaded = load(path, installed_specs(), environ={})
-    plan = make_plan(loaded, gather_snapshot(loaded.settings.engines, loaded.resolve))
+    plan = make_plan(
+        loaded, gather_snapshot(loaded.settings.engines, loaded.resolve, selection=loaded.settings.selection)
+    )
     ended = icapd("config", "check", path)
     assert (ended.status, ended.err) == (0, "")
     lines = ended.out.splitlines()

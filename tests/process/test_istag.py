@@ -23,7 +23,9 @@ def istag(folder: Path, *services: dict[str, Any], **tables: Any) -> str:
     engines = {"yara": {"enabled": False}, "archive": {"enabled": True}, "hashes": {"enabled": True}}
     path.write_text(to_toml({"engines": engines, **tables, "service": list(services)}))
     loaded = load(path, installed_specs(), environ={})
-    return make_plan(loaded, gather_snapshot(loaded.settings.engines, loaded.resolve)).istag
+    return make_plan(
+        loaded, gather_snapshot(loaded.settings.engines, loaded.resolve, selection=loaded.settings.selection)
+    ).istag
 
 
 @pytest.mark.parametrize(

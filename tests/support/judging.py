@@ -18,7 +18,9 @@ SCAN_S = 60.0
 def default_engines() -> EngineSet:
     specs = installed_specs()
     loaded = load(None, specs, {}, {})
-    return build_engines(gather_snapshot(loaded.settings.engines, loaded.resolve, specs), specs)
+    return build_engines(
+        gather_snapshot(loaded.settings.engines, loaded.resolve, specs, loaded.settings.selection), specs
+    )
 
 
 def judge(data: bytes, name: str = "", engines: EngineSet | None = None) -> ScanReport:

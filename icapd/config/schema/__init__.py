@@ -20,11 +20,13 @@ from icapd.config.schema.http import HttpFiles as HttpFiles
 from icapd.config.schema.rules import Pages as Pages
 from icapd.config.schema.rules import Rule as Rule
 from icapd.config.schema.rules import When as When
+from icapd.config.schema.scanning import INERT_ALONE as INERT_ALONE
 from icapd.config.schema.scanning import Cache as Cache
 from icapd.config.schema.scanning import DiskCache as DiskCache
 from icapd.config.schema.scanning import MemcachedCache as MemcachedCache
 from icapd.config.schema.scanning import MemoryCache as MemoryCache
 from icapd.config.schema.scanning import Scanners as Scanners
+from icapd.config.schema.scanning import SelectionRow as SelectionRow
 from icapd.config.schema.scanning import SpoolTable as SpoolTable
 from icapd.config.schema.services import SERVICES as SERVICES
 from icapd.config.schema.services import Client as Client
@@ -60,6 +62,7 @@ class Settings(Table):
     service: list[Service] = Field([Service(**table) for table in SERVICES], min_length=1)
     client: list[Client] = Field([])
     http: Http = Http()
+    selection: list[SelectionRow] = Field([INERT_ALONE])
     engines: dict[str, Any] = Field({})
     cache: Cache = Cache()
     delivery: Delivery = Delivery()

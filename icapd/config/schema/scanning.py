@@ -51,6 +51,16 @@ class Scanners(Table):
     large_bytes: int = Field(1 * MiB, ge=1, description="bodies from this size on never occupy the last free scanner")
 
 
+class SelectionRow(Table):
+    max_risk: int = Field(0, ge=0, le=100, description="holds for samples up to this risk, unless a lower row does")
+    skips: list[str] = Field([], description="engines that do not see inert samples; never identify or hashes")
+    time_share: float = Field(1.0, gt=0, le=1, description="of each engine's timeout_s that may be used by then")
+    max_depth: int = Field(64, ge=0, le=64, description="levels that are opened inside such a sample")
+
+
+INERT_ALONE = SelectionRow(max_risk=0, skips=["archive", "embedded", "office", "pdf"])
+
+
 class MemoryCache(Table):
     max_bytes: int = Field(64 * MiB, ge=0, description="of one front; 0 switches the tier off")
 
