@@ -17,6 +17,8 @@ from icapd.policy.outcomes import Result, result_of
 from icapd.scan.model import FindingKind, ScanReport, Verdict
 
 JSON: Final = "application/json"
+NOTHING: Final = "text/plain"
+"""Of the empty body of an answer that is a status alone."""
 PROBLEM_JSON: Final = "application/problem+json"
 
 _RANK: Final = {

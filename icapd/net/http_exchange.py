@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from icapd.errors import PeerProtocolError
 from icapd.net.accounts import PLAIN
 from icapd.net.gateway import Gateway
-from icapd.net.http_answers import JSON, bare_status_of, encode, status_of, upload_answer
+from icapd.net.http_answers import JSON, NOTHING, bare_status_of, encode, status_of, upload_answer
 from icapd.net.http_file import FileScan, Sender
 from icapd.net.http_form import FormSplitter, PartHead
 from icapd.net.http_request import NAME_CHARACTERS_MAX, Refusal, ScanRequest, head_of
@@ -158,13 +158,13 @@ class Exchange:
             file.give_up("scan-timed-out")
         answers = [file.answer() for file in self._files]
         is_upload = self._form is not None
-        status = bare_status_of(answers) if self._request.status_only else status_of(answers)
         if self._request.status_only:
-            body = b""
+            status, media_type, body = bare_status_of(answers), NOTHING, b""
         else:
+            status, media_type = status_of(answers), JSON
             body = encode(upload_answer(answers)) if is_upload else encode(answers[0])
         self._end(status)
-        self._link.answer(status, JSON, body, _RETRY_AFTER if status == 503 else ())
+        self._link.answer(status, media_type, body, _RETRY_AFTER if status == 503 else ())
 
     def _refuse(self, status: int, detail: str) -> None:
         self._end(status, detail)

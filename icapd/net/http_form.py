@@ -23,6 +23,9 @@ PART_HEADER_LINES_MAX: Final = 16
 _END: Final = b"\r\n\r\n"
 _PARAMETER = re.compile(r';[ \t]*([!#$&+.^_`|~0-9A-Za-z*-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";]+))[ \t]*')
 _ESCAPED = re.compile(r"\\([\"\\])")
+FIELD_NAME: Final = r"^[^\u0000-\u001f\u007f]{1,1024}$"
+"""What a part may be called, as OpenAPI writes it."""
+_FIELD_NAME = re.compile(FIELD_NAME)
 _BROWSER_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 _PLAIN_TRANSFER: Final = frozenset({b"7bit", b"8bit", b"binary"})
 
@@ -167,9 +170,14 @@ def _name(disposition: bytes) -> str:
         place = found.end()
     if kind.strip().lower() != "form-data" or place < len(text) or "name" not in parameters:
         raise PeerProtocolError("a part has no Content-Disposition: form-data with a name")
+    if _FIELD_NAME.fullmatch(_unescaped(parameters["name"])) is None:
+        raise PeerProtocolError("a part's name is empty, too long, or has control characters")
     if "filename*" in parameters:  # not for forms, RFC 7578 says, and some clients send it even so
         return unquote(parameters["filename*"].rpartition("'")[2])
-    name = parameters.get("filename", parameters["name"])
+    return _unescaped(parameters.get("filename", parameters["name"]))
+
+
+def _unescaped(name: str) -> str:
     for escaped, plain in _BROWSER_ESCAPES.items():
         name = name.replace(escaped, plain)
     return name

@@ -10,7 +10,8 @@ import msgspec
 
 from icapd import __version__
 from icapd.config.schema import SCAN_PATH
-from icapd.net.http_answers import JSON, PROBLEM_JSON
+from icapd.net.http_answers import JSON, NOTHING, PROBLEM_JSON
+from icapd.net.http_form import FIELD_NAME
 from icapd.net.http_request import DESCRIPTION_PATH, NAME_CHARACTERS_MAX
 from icapd.policy.facts import Action
 from icapd.policy.outcomes import Result
@@ -20,6 +21,7 @@ from icapd.scan.pipeline import Source
 _TEXT: Final = {"type": "string"}
 _MS: Final = {"type": "number", "minimum": 0}
 _VERDICT_SCHEMA: Final = {"anyOf": [{"$ref": "#/components/schemas/File"}, {"$ref": "#/components/schemas/Upload"}]}
+_NO_CONTENT: Final = {NOTHING: {"schema": {"type": "string", "maxLength": 0}}}
 _ABOUT: Final = (
     "Scans what is sent to it with the engines, the cache and the policy of an ICAP service. The status says whether "
     "there is a verdict; `action` says what the policy makes of it. A file is harmless only where `action` is not "
@@ -28,15 +30,15 @@ _ABOUT: Final = (
 
 
 @lru_cache(maxsize=2)
-def description(*, needs_token: bool) -> bytes:
-    """The description as JSON."""
+def description(*, needs_token: bool, files_max: int) -> bytes:
+    """The description as JSON, of a server with this configuration."""
     security: list[dict[str, list[str]]] = [{"token": []}] if needs_token else []
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
             "info": {"title": "icapd", "version": __version__, "description": _ABOUT},
             "paths": {
-                SCAN_PATH: {"post": {**_SCAN, "security": security}},
+                SCAN_PATH: {"post": {**_SCAN, "requestBody": _body(files_max), "security": security}},
                 DESCRIPTION_PATH: {"get": _DESCRIBE},
             },
             "components": {
@@ -82,11 +84,39 @@ def _problem(about: str, **headers: str) -> dict[str, Any]:
     return _response(about, PROBLEM_JSON, {"$ref": "#/components/schemas/Problem"}, **headers)
 
 
+def _verdict(about: str, **headers: str) -> dict[str, Any]:
+    """A verdict as JSON; or nothing, with answer=status."""
+    answer = _response(about, JSON, _VERDICT_SCHEMA, **headers)
+    answer["content"] |= _NO_CONTENT
+    return answer
+
+
 def _unjudged(about: str, **headers: str) -> dict[str, Any]:
     """A verdict without a scan; or a problem, where there is no file to speak of."""
-    answer = _response(about, JSON, _VERDICT_SCHEMA, **headers)
+    answer = _verdict(about, **headers)
     answer["content"][PROBLEM_JSON] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return answer
+
+
+def _body(files_max: int) -> dict[str, Any]:
+    """What may be sent."""
+    return {
+        "description": "The file itself, of any Content-Type, which is taken for what it is declared to be; its "
+        "Content-Encoding is undone. Or a form, each part of which is judged on its own.",
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "any number of files, in fields of any name",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "minProperties": 1,
+                    "maxProperties": files_max,
+                    "propertyNames": {"pattern": FIELD_NAME},
+                }
+            },
+        },
+    }
 
 
 _FINDING: Final = _object(
@@ -155,27 +185,11 @@ _SCAN: Final[dict[str, Any]] = {
             "schema": {"type": "string", "maxLength": NAME_CHARACTERS_MAX},
         },
     ],
-    "requestBody": {
-        "description": "The file itself, of any Content-Type, which is taken for what it is declared to be; its "
-        "Content-Encoding is undone. Or a form, each part of which is judged on its own.",
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "file": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-                    },
-                    "required": ["file"],
-                }
-            },
-        },
-    },
     "responses": {
-        "200": _response("The verdict. With answer=status: it may pass.", JSON, _VERDICT_SCHEMA),
+        "200": _verdict("The verdict. With answer=status: it may pass."),
         "400": _problem("The request cannot be read"),
         "401": _problem("No bearer token, or a wrong one", WWW_Authenticate="Bearer"),
-        "403": _response("Only with answer=status: the policy blocks it"),
+        "403": {"description": "Only with answer=status: the policy blocks it", "content": _NO_CONTENT},
         "408": _unjudged("It came too slowly"),
         "413": _unjudged(
             "A file is larger than max_body_bytes; it was not scanned, and `action` says what that means"

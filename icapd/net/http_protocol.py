@@ -200,7 +200,8 @@ class HttpProtocol(Protocol):
         if isinstance(wish, Refusal):
             self.refuse(wish)
         elif isinstance(wish, Description):
-            self.answer(200, JSON, description(needs_token=self._tokens().are_needed))
+            needs_token, files_max = self._tokens().are_needed, gateway.http_files_max
+            self.answer(200, JSON, description(needs_token=needs_token, files_max=files_max))
         else:
             self._exchange = exchange = Exchange(gateway, self, wish, self.peer, now)
             exchange.begin()
@@ -245,7 +246,7 @@ class HttpProtocol(Protocol):
         http = self._http
         headers = [
             ("Date", formatdate(time.time(), usegmt=True)),
-            *([("Content-Type", media_type)] if body else []),
+            ("Content-Type", media_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),

@@ -92,14 +92,11 @@ def _read_scan(request: h11.Request, values: dict[bytes, bytes], query: bytes) -
     wishes = _read_query(query)
     if isinstance(wishes, Refusal):
         return wishes
-    name = (
-        wishes["filename"]
-        if "filename" in wishes
-        else unquote(values.get(b"x-filename", b"").decode("utf-8", "replace"))
-    )
-    if len(name) > NAME_CHARACTERS_MAX:
+    from_header = unquote(values.get(b"x-filename", b"").decode("utf-8", "replace"))
+    name = wishes.get("filename", from_header)
+    if max(len(name), len(from_header)) > NAME_CHARACTERS_MAX:
         return Refusal(400, f"the file's name has more than {NAME_CHARACTERS_MAX} characters")
-    head = head_of([(name.title(), value) for name, value in request.headers])
+    head = head_of([(key.title(), value) for key, value in request.headers])
     boundary = _read_type(values.get(b"content-type"), head)
     if isinstance(boundary, Refusal):
         return boundary
