@@ -228,9 +228,9 @@ class HttpHead(HeaderLines):
         return _codings(value) if len(value) <= _CODING_BYTES_MAX else MALFORMED
 
     @property
-    def has_content_range(self) -> bool:
-        """Whether the body is declared to be a part of something larger."""
-        return self.value(b"content-range") is not None
+    def content_range(self) -> bytes | None:
+        """Which part of something larger the body is declared to be; all lines of it as one list."""
+        return self.joined(b"content-range")
 
     @property
     def content_length(self) -> int | None:

@@ -5,10 +5,31 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from icapd import PRODUCT
-from icapd.policy.facts import HeaderEdits
+from msgspec import structs
 
+from icapd import PRODUCT
+from icapd.icap import RequestHead
+from icapd.icap.head import HeaderLines
+from icapd.policy.facts import Decision, HeaderEdits
+
+_RANGE = (b"range", b"if-range")
 _VIA = f"Via: ICAP/1.0 icapd ({PRODUCT})\r\n".encode("ascii")
+
+
+def for_the_whole(decision: Decision, head: RequestHead) -> Decision:
+    """The decision on a request that passes, with which it asks for the whole where it asked for a part.
+
+    Spec: RFC 9110 §14.2: a server may ignore Range, so every client takes the whole instead.
+    """
+    if (
+        head.method != "REQMOD"
+        or head.has_body
+        or decision.refuses
+        or HeaderLines(head.http_request).value(b"range") is None
+    ):
+        return decision
+    edits = decision.edits or HeaderEdits(b"", ())
+    return structs.replace(decision, edits=HeaderEdits(edits.added, (*edits.removed, *_RANGE)))
 
 
 def edited(head: bytes, edits: HeaderEdits) -> bytes:

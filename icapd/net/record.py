@@ -150,7 +150,9 @@ class Claims:
         declared = self.facts.media_types
         if not self.is_response:
             return in_context(report, declared, "")
-        note = partial_content(read_status(self._head.http_response), self.inner.has_content_range)
+        note = partial_content(
+            read_status(self._head.http_response), self.inner.content_range, declared, report.size_bytes
+        )
         return in_context(report, declared, self.facts.extension or "", note)
 
     def access_line(

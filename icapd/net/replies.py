@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from icapd.icap import Reply
 from icapd.net.answers import block_reply, error_reply, leading_finding, redirect_reply
 from icapd.net.override import Offer, Overrides
-from icapd.net.profiles import Profile
 from icapd.net.record import Claims
 from icapd.net.services import ServiceEntry
 from icapd.policy.actions import location
@@ -27,9 +26,8 @@ class Refusal:
     decision: Decision
     report: ScanReport
     claims: Claims
-    profile: Profile
+    service: ServiceEntry
     transaction: str
-    istag: bytes
     fields: bytes
     close: bool
 
@@ -50,12 +48,12 @@ class Pages:
 
     def refuse(self, refusal: Refusal) -> Reply:
         """The whole answer, in the form that this client understands."""
-        redirect, profile = refusal.decision.redirect, refusal.profile
+        redirect, profile = refusal.decision.redirect, refusal.service.profile
         if redirect is not None and profile.follows_redirects:
             return _redirect(refusal, redirect)
         code = _error_code(refusal)
         if code is not None:
-            return error_reply(refusal.istag, refusal.fields, code, close=refusal.close)
+            return error_reply(refusal.service.istag, refusal.fields, code, close=refusal.close)
         return self._block(refusal)
 
     def _block(self, refusal: Refusal) -> Reply:
@@ -83,7 +81,7 @@ class Pages:
         )
         has_body = http.method != "HEAD"
         return block_reply(
-            refusal.istag,
+            refusal.service.istag,
             refusal.fields,
             drawn,
             has_http_body=has_body,
@@ -97,7 +95,7 @@ def _error_code(refusal: Refusal) -> str | None:
     report = refusal.report
     if any(finding_result(finding) in _HITS for finding in report.findings):
         return None
-    return refusal.profile.error_codes.get(result_of(report, refusal.decision))
+    return refusal.service.profile.error_codes.get(result_of(report, refusal.decision))
 
 
 def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:
@@ -114,4 +112,4 @@ def _redirect(refusal: Refusal, redirect: Redirect) -> Reply:
         "transaction": refusal.transaction,
     }
     place = location(redirect, values)
-    return redirect_reply(refusal.istag, refusal.fields, redirect.status, place, close=refusal.close)
+    return redirect_reply(refusal.service.istag, refusal.fields, redirect.status, place, close=refusal.close)

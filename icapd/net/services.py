@@ -47,6 +47,7 @@ class ServiceEntry:
     istag: bytes
     max_body_bytes: int
     drips: bool
+    strips_range: bool
     profile: Profile
     naming: Naming
     delivery: DeliveryPlan
@@ -130,6 +131,12 @@ def _drips(service: Service, settings: Settings) -> bool:
     return settings.delivery.drip_on_stall and PROFILES[service.profile].drips
 
 
+def _strips_range(service: Service, settings: Settings) -> bool:
+    if service.strip_range is not None:
+        return service.strip_range
+    return (service.policy or settings.server.policy) == "strict"
+
+
 def _entry(
     service: Service,
     settings: Settings,
@@ -159,6 +166,7 @@ def _entry(
         istag=istag,
         max_body_bytes=min(body_bytes, service.max_body_bytes or body_bytes),
         drips=drips and may_begin,
+        strips_range=service.scan and _strips_range(service, settings),
         profile=profile,
         naming=Naming(profile.user_headers, encoding == "base64"),
         delivery=plan_delivery(service, settings.delivery, drips=drips and may_begin, may_begin=may_begin),

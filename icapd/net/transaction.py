@@ -17,6 +17,7 @@ from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
 from icapd.net.answers import echo_reply, verdict_fields
 from icapd.net.delivery import Early
 from icapd.net.echo import Echo
+from icapd.net.edits import for_the_whole
 from icapd.net.link import Link, Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Refusal
@@ -301,6 +302,8 @@ class Transaction:
         decision, link = self._decision, self._link
         if decision is None:
             return
+        if self._service.strips_range:
+            self._decision = decision = for_the_whole(decision, self._head)
         self._stage = _ANSWERING
         if decision.refuses:
             self._refuse_with(decision)
@@ -333,9 +336,7 @@ class Transaction:
             link.break_off()
             return
         service, fields = self._service, self._fields()
-        refusal = Refusal(
-            decision, report, self._claims, service.profile, self.identifier, service.istag, fields, self._closes
-        )
+        refusal = Refusal(decision, report, self._claims, service, self.identifier, fields, self._closes)
         reply = gateway.pages.refuse(refusal)
         self._status = reply.status
         link.send(reply)

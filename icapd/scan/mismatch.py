@@ -67,6 +67,9 @@ _HONEST_EXTENSIONS: Final = {
 }
 
 
+_FROM_START: Final = re.compile(rb"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
+
+
 def _declared_class(media_type: str, extension: str) -> str:
     """What the receiver will take the body for: image, font, media, pdf, text, or empty when nothing harmless."""
     if media_type in _SAYS_NOTHING:
@@ -105,11 +108,19 @@ def _disguise(media_type: str, extension: str, identity: Identity) -> str:
     return "" if _HONEST_EXTENSIONS[identity.family].fullmatch(extension) else declared
 
 
-def partial_content(status: int, has_content_range: bool) -> Finding | None:
+def partial_content(
+    status: int, content_range: bytes | None, media_types: tuple[str, ...], size_bytes: int
+) -> Finding | None:
     """A note that a response carries a part of something: what was found in it, or not, is not said of the whole.
+
+    A range that is the whole (`bytes 0-9/10` of 10 bytes) is none: players ask so for what they want in full.
 
     Spec: RFC 9110 §15.3.7; a 206 of several ranges has its Content-Range in the parts.
     """
-    if status != 206 and not has_content_range:
+    has_parts = "multipart/byteranges" in media_types
+    if status != 206 and content_range is None and not has_parts:
+        return None
+    whole = None if has_parts or content_range is None else _FROM_START.fullmatch(content_range)
+    if whole is not None and int(whole[1]) + 1 == int(whole[2]) == size_bytes:
         return None
     return Finding(FindingKind.INFO, "partial-content", "icapd", Severity.INFO)

@@ -310,8 +310,8 @@ def test_a_status_line_ended_by_a_bare_line_feed_hides_no_coding() -> None:
 
 
 def test_content_range() -> None:
-    assert HttpHead(response(b"Content-Range: bytes 0-1/2")).has_content_range
-    assert not HttpHead(response(b"X-Content-Range: bytes 0-1/2", b"Accept-Ranges: bytes")).has_content_range
+    assert HttpHead(response(b"Content-Range: bytes 0-1/2")).content_range == b"bytes 0-1/2"
+    assert HttpHead(response(b"X-Content-Range: bytes 0-1/2", b"Accept-Ranges: bytes")).content_range is None
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,9 @@ def refused(profile: ProfileName, report: ScanReport, redirect: Redirect | None 
     about: Claims = claims("REQMOD", "GET http://h.example/ HTTP/1.1")
     fields = verdict_fields(report, decision, PROFILES[profile])
     pages = Pages({None: BlockPage("{{ verdict }}", "page")}, "")
-    return pages.refuse(Refusal(decision, report, about, PROFILES[profile], "1", b'"i"', fields, False))
+    service = Inside(service=[{"path": "/x", "profile": profile}]).gateway.services.find("/x")
+    assert service is not None
+    return pages.refuse(Refusal(decision, report, about, service, "1", fields, False))
 
 
 @pytest.mark.parametrize(

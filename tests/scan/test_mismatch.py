@@ -132,9 +132,24 @@ def test_no_declared_type_leaves_the_name() -> None:
     assert compare(s.pe(), (), "exe") is None
 
 
-@pytest.mark.parametrize(("status", "ranged"), [(206, False), (206, True), (200, True), (0, True)])
-def test_a_fragment_is_noted(status: int, ranged: bool) -> None:
-    note = partial_content(status, ranged)
+@pytest.mark.parametrize(
+    ("status", "content_range", "media_type"),
+    [
+        (206, None, ""),
+        (206, b"bytes 0-9/100", ""),
+        (206, b"bytes 90-99/100", ""),
+        (206, b"bytes 0-99/*", ""),
+        (206, b"bytes 0-98/99", ""),
+        (206, b"bytes 0-99/101", ""),
+        (206, b"bytes 0-99/100, bytes 0-9/100", ""),
+        (200, b"bytes 0-9/100", ""),
+        (0, b"nonsense", ""),
+        (200, None, "multipart/byteranges"),
+        (206, b"bytes 0-99/100", "multipart/byteranges"),
+    ],
+)
+def test_a_fragment_is_noted(status: int, content_range: bytes | None, media_type: str) -> None:
+    note = partial_content(status, content_range, (media_type,), 100)
     assert note == Finding(FindingKind.INFO, "partial-content", "icapd", Severity.INFO)
     report = with_findings(ScanReport(Verdict.CLEAN), [note])
     assert (report.verdict, report.findings) == (Verdict.CLEAN, (note,))
@@ -142,4 +157,8 @@ def test_a_fragment_is_noted(status: int, ranged: bool) -> None:
 
 @pytest.mark.parametrize("status", [0, 200, 204, 205, 207, 304])
 def test_a_whole_is_not_noted(status: int) -> None:
-    assert partial_content(status, False) is None
+    assert partial_content(status, None, (), 100) is None
+
+
+def test_a_range_that_is_the_whole_is_not_noted() -> None:
+    assert partial_content(206, b"bytes 0-99/100", ("video/mp4",), 100) is None

@@ -48,6 +48,12 @@ class Service(Table):
         examples=[False],
         description="unset = delivery.drip_on_stall for the profiles squid and generic, else false",
     )
+    strip_range: bool | None = Field(
+        None,
+        examples=[True],
+        description="REQMOD: removes Range and If-Range, so that the whole is judged; unset = true with the "
+        "policy strict, which blocks parts",
+    )
     delivery: DeliveryMode | None = Field(None, examples=["hold"], description="unset = delivery.mode")
 
 
