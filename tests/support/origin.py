@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Literal, Self
@@ -15,6 +16,7 @@ from tests.support.ports import LOOPBACK
 
 Framing = Literal["length", "chunked", "close"]
 
+_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 CHUNK_BYTES = 32 * 1024
 PAUSE_MAX_S = 30.0
 
@@ -30,6 +32,8 @@ class Page:
     framing: Framing = "length"
     etag: str = ""
     """A request whose If-None-Match is this gets 304."""
+    has_ranges: bool = False
+    """A request whose Range is `bytes=FIRST-LAST` gets 206 with this part."""
     pause_at: int = 0
     """With `resume`: so many bytes go out, the rest when the event is set."""
     resume: threading.Event | None = None
@@ -95,6 +99,10 @@ class _Exchange(BaseHTTPRequestHandler):
             self._reply(Page(b"nothing here\n", status=404, media_type="text/plain"))
         elif page.etag and self.headers.get("If-None-Match") == page.etag:
             self._reply(Page(status=304, etag=page.etag))
+        elif page.has_ranges and (asked := _RANGE.fullmatch(self.headers.get("Range", ""))):
+            first, last = int(asked[1]), int(asked[2])
+            part = replace(page, body=page.body[first : last + 1], status=206)
+            self._reply(part, f"bytes {first}-{last}/{len(page.body)}")
         else:
             self._reply(page)
 
@@ -130,8 +138,10 @@ class _Exchange(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():
             pass
 
-    def _reply(self, page: Page) -> None:
+    def _reply(self, page: Page, content_range: str = "") -> None:
         self.send_response(page.status)
+        if content_range:
+            self.send_header("Content-Range", content_range)
         if page.etag:
             self.send_header("ETag", page.etag)
         if page.status != 304:
