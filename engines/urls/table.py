@@ -85,7 +85,7 @@ class Table:
         """The numbers of the lists, in no order; empty for nearly all names."""
         bucket = crc32(name) >> self._shift
         records, start, end = self._records, self._index[bucket], self._index[bucket + 1]
-        needle = b"\n%b\t" % name
+        needle = b"\n" + name + b"\t"
         at = records.find(needle, start, end)
         if at < 0:
             return ()
