@@ -185,7 +185,7 @@ class Claims:
             http.method,
             self.url,
             read_status(head.http_response),
-            self.inner.media_type,
+            self.inner.media_type if self._facts is None else self._facts.media_type or "",
             "" if report is None else report.identity.media_type,
             body_bytes,
             sha256,
