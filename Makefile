@@ -23,7 +23,7 @@ test:
 	@scripts/test-programs
 	@scripts/set-up test
 	@$(MAKE) --no-print-directory checks
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-long:
 	@scripts/test-programs

@@ -94,7 +94,7 @@ ONENOTE = b"\xe4\x52\x5c\x7b\x8c\xd8\xa7\x4d" + bytes(40)
 RTF = b"{\\rtf1\\ansi Soup}"
 ZIP = zip_of({"soup.txt": PLAIN})
 TAR = tar_of({"soup.txt": PLAIN})
-GZIP = gzip.compress(PLAIN)
+GZIP = gzip.compress(PLAIN, mtime=0)
 BZ2 = bz2.compress(PLAIN)
 XZ = lzma.compress(PLAIN)
 ZSTD = zstandard.compress(PLAIN)
