@@ -7,7 +7,8 @@
 | stream | everything but the last bytes | the transfer breaks, and its end never comes |
 | skip | everything: nobody looks at it | what policy says of NOT_SCANNED |
 
-Whatever goes early, `hold_back_bytes` at the end never do, so that no body arrives whole before its verdict.
+Whatever goes early, `hold_back_bytes` at the end never do, but for the few of a drip, and the last byte never does:
+no body arrives whole before its verdict.
 """
 
 from __future__ import annotations

@@ -50,13 +50,10 @@ class Echo:
         link.send(head)
 
     def drip(self) -> bool:
-        """Sends one more byte of what is spooled; False when there is none."""
-        if self._state is not _State.HELD:
+        """Sends one more byte of what is spooled, but never the last that is known; False when there is none."""
+        if self._state is not _State.HELD or self.sent_bytes + 1 >= self._body.size_bytes:
             return False
-        piece = self._body.read(self.sent_bytes, 1)
-        if not piece:
-            return False
-        self._send_early(piece)
+        self._send_early(self._body.read(self.sent_bytes, 1))
         return True
 
     def grant(self, first_bytes: int) -> None:

@@ -25,6 +25,7 @@ class EventName(enum.Enum):
     READY = ("ready", "info")
     RULES_LOADED = ("rules-loaded", "info")
     DRAINING = ("draining", "info")
+    NURSERY_HANGS = ("nursery-hangs", "error")
     RELOADING = ("reloading", "info")
     RELOADED = ("reloaded", "info")
     RELOAD_UNCHANGED = ("reload-unchanged", "info")

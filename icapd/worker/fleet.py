@@ -126,8 +126,8 @@ class Fleet:
 
     @property
     def is_answering(self) -> bool:
-        """Whether no front is dead, or has missed more than the last beat."""
-        return all(front.child is not None and front.beats_missed <= 1 for front in self.fronts)
+        """Whether any front lives and has missed no more than the last beat. The others are replaced by us."""
+        return any(front.child is not None and front.beats_missed <= 1 for front in self.fronts)
 
     def tell_all(self, message: ToFront) -> None:
         for front in self.fronts:

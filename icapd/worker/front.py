@@ -199,8 +199,12 @@ class Front:
         self._control.send([encode(Prepared(number, pack_problems(problems)))])
 
     def _commit(self, number: int) -> None:
-        if self._generations.commit(number) is not None:
-            self._follow_generation()
+        if self._generations.commit(number) is None:
+            # What was prepared is lost. All others are ahead now: the next front is started with what they have.
+            self._log.event(EventName.RELOAD_FAILED, reason="what was prepared is lost; this process ends")
+            self._drain(0.0)
+            return
+        self._follow_generation()
 
     def _follow_generation(self) -> None:
         """Another one is in force."""

@@ -17,6 +17,7 @@ from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.observe.log import EventName
 from icapd.observe.metrics import DEFINITIONS, Counters, Labels
+from icapd.scan.engine_api import UrlEngine
 from icapd.worker.generation import Generation, Scanning, Surroundings, parts_of, watch_remote_engines
 from icapd.worker.plan import Plan
 from icapd.worker.planning import is_same_store
@@ -112,17 +113,26 @@ class Generations:
         else:
             scanning = Scanning(self._around, plan, settings, snapshot_fd, scanners, self._on_build_failed)
             scanning.pool.start()
+        try:
+            self._next = _Next(number, self._assemble(plan, settings, scanning, url_engines))
+        except Exception:
+            if scanning is not now.scanning:
+                scanning.stop()
+            raise
+        self.sweep()
+
+    def _assemble(
+        self, plan: Plan, settings: Settings, scanning: Scanning, url_engines: tuple[UrlEngine, ...]
+    ) -> Generation:
+        """What a plan makes over these scanners, with what stays of what is in force."""
+        now = self.current
         is_same_cache = is_same_store(settings.cache, now.settings.cache) and plan.secret == now.plan.secret
         cache = now.cache if is_same_cache else self._new_cache(plan, settings)
         remotes = now.remotes
         if plan.remote != now.plan.remote:
             remotes = watch_remote_engines(self._around, plan)
             remotes.start()
-        self._next = _Next(
-            number,
-            Generation(self._around, plan, settings, scanning, remotes, url_engines, cache, self._versions),
-        )
-        self.sweep()
+        return Generation(self._around, plan, settings, scanning, remotes, url_engines, cache, self._versions)
 
     def commit(self, number: int) -> Generation | None:
         """Puts the next generation in force. Returns: the one before; None when nothing waits under this number."""

@@ -28,7 +28,19 @@ class Scanner:
     State: `job` is None while it is idle; `pidfd` comes from the nursery; `is_lost` once it has ended by itself.
     """
 
-    __slots__ = ("channel", "has_exited", "is_doomed", "is_lost", "job", "pidfd", "signal_number", "slot", "tasks")
+    __slots__ = (
+        "asked_at",
+        "channel",
+        "has_exited",
+        "is_doomed",
+        "is_lost",
+        "job",
+        "pidfd",
+        "signal_number",
+        "slot",
+        "tasks",
+        "was_spawned",
+    )
 
     def __init__(self, slot: int, holder: Holder, reactor: Reactor, end: socket.socket) -> None:
         self.slot = slot
@@ -42,6 +54,8 @@ class Scanner:
         self.has_exited = False
         self.is_lost = False
         self.signal_number = 0
+        self.asked_at = 0.0
+        self.was_spawned = False
 
     def kill(self) -> None:
         """Ends the process now, or as soon as its pidfd is known."""

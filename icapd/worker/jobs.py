@@ -43,7 +43,7 @@ class Job:
         self.cost = min(1 + task.size_bytes // COST_UNIT_BYTES, COST_MAX)
         self.submitted_at = submitted_at
         self.kill_at = kill_at
-        self.lost = 0
+        self.lost = 0.0
         self.is_queued = False
         self._deferred: Deferred[Examination] | None = None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from icapd.errors import Problem
 from icapd.observe.log import EventLog, EventName
-from icapd.reactor import Reactor
+from icapd.reactor import DelayedCall, Reactor
 from icapd.worker.channel import PacketChannel
 from icapd.worker.frames import (
     BuildFailed,
@@ -29,6 +29,8 @@ from icapd.worker.sandbox import Confinement, encode_confinement, missing
 
 _BACK_OFF_S = 0.1
 _BUILD_AGAIN_S = 5.0
+_LOAD_S = 600.0
+"""Longer than any rules take to build, so that a nursery that hangs over them is replaced."""
 _CONTROL_FD = 3
 _SNAPSHOT_FD = 4
 
@@ -44,12 +46,15 @@ class NurseryProcess:
         confinement: Confinement,
         log: EventLog,
         on_build_failed: Callable[[list[Problem]], None],
+        load_s: float = _LOAD_S,
     ) -> None:
         self._reactor = reactor
         self._snapshot_descriptor = snapshot_descriptor
         self._confinement = encode_confinement(confinement).decode()
         self._log = log
         self._on_build_failed = on_build_failed
+        self._load_s = load_s
+        self._late: DelayedCall | None = None
         self._channel: PacketChannel | None = None
         self._child: Child | None = None
         self._is_stopping = False
@@ -90,14 +95,36 @@ class NurseryProcess:
             self._on_child_exit,
         )
         theirs.close()
+        self._await_load(self._load_s)
+
+    def _await_load(self, within_s: float | None) -> None:
+        """A nursery that builds for longer hangs; None: it has ended, or has loaded."""
+        timer, self._late = self._late, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        if within_s is not None:
+            self._late = self._reactor.callLater(within_s, self.on_hanging)
 
     def stop(self) -> None:
-        """The nursery sees the end of its channel and goes; its scanners go with it."""
+        """Ends the nursery, also one that hangs; its scanners go with it."""
         self._is_stopping = True
         self.is_loaded = False
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        self._kill()
+
+    def on_hanging(self) -> None:
+        """It did not do what it was asked for in time: another one will."""
+        if self._channel is None:
+            return
+        self._log.event(EventName.NURSERY_HANGS)
+        self._channel.close()
+        self._on_channel_lost()
+
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
 
     def spawn(self, end: socket.socket) -> int | None:
         """Asks for a scanner that serves `end`. Returns its slot number, None when no nursery can do it."""
@@ -120,12 +147,14 @@ class NurseryProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(message.pid, signal.SIGKILL)
         elif isinstance(message, Loaded):
+            self._await_load(None)
             self.is_loaded = True
             self._deaths = 0
             self._log.event(EventName.RULES_LOADED, elapsed_s=round(message.elapsed_s, 3))
             self._note_sandbox(message.sandbox)
             self._on_loaded()
         elif isinstance(message, BuildFailed):
+            self._await_load(None)
             self._has_failed_to_build = True
             self._on_build_failed(unpack_problems(message.problems))
         elif isinstance(message, Exited):
@@ -141,8 +170,7 @@ class NurseryProcess:
         """A nursery without its channel is of no use, dead or not."""
         self._channel = None
         self.is_loaded = False
-        if self._child is not None:
-            self._child.signal(signal.SIGKILL)
+        self._kill()
 
     def _on_child_exit(self, ended: Ended) -> None:
         self._child = None
@@ -150,10 +178,10 @@ class NurseryProcess:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        if self._is_stopping:
-            return
+        self._await_load(None)
         self._on_lost()
-        self._start_again(ended)
+        if not self._is_stopping:
+            self._start_again(ended)
 
     def _start_again(self, ended: Ended) -> None:
         delay_s = _BUILD_AGAIN_S if self._has_failed_to_build else back_off_s(_BACK_OFF_S, self._deaths)

@@ -37,6 +37,9 @@ _BACK_OFF_S = 0.05
 _PAUSE_S = 0.05
 """Before the second turn of a job, so that it is not given to a scanner that is just dying with the first: a nursery
 takes all of its scanners along."""
+_UNFORKED = 1 / 8
+_SPAWN_S = 5.0
+"""A nursery that has not forked a scanner for so long hangs, and is replaced."""
 _SCANNERS_A_BODY_MAX = 2
 """That may die with one body. It may be chance once: the system ran out of memory, somebody killed the process."""
 
@@ -149,7 +152,7 @@ class ScannerPool:
         job = Job(task, body, client, self._clock(), kill_at)
         waiting = job.wait(self._on_cancelled)
         line = self._line_of(job)
-        refused = line.admit(job, is_full=self.queued >= self._settings.queue_tasks)
+        refused = line.admit(job, is_full=len(line.queue) >= self._settings.queue_tasks)
         if refused is not None:
             self._counters.add("icapd_scans_refused_total", (line.name,))
             refused.end(Overloaded("as much waits as is scanned in time"))
@@ -252,7 +255,8 @@ class ScannerPool:
         job = self._dismiss(scanner, is_killed=True)
         if job is None:
             return
-        job.lost += 1
+        # A scanner that its nursery never forked did not die with it, but that cannot go on for ever either.
+        job.lost += 1 if scanner.was_spawned else _UNFORKED
         if job.lost >= _SCANNERS_A_BODY_MAX:
             job.end(LethalBody(reason))
         else:
@@ -280,6 +284,8 @@ class ScannerPool:
             for job in line.queue.late(now):
                 line.queue.remove(job)
                 job.end(ScanTimedOut("no scanner was free in time"))
+        if any(scanner.pidfd is None and scanner.asked_at + _SPAWN_S <= now for scanner in self._scanners.values()):
+            self._nursery.on_hanging()
         for scanner in list(self._scanners.values()):
             if scanner.job is not None and scanner.job.kill_at <= now:
                 self._counters.add("icapd_scanner_deaths_total", ("deadline",))
@@ -332,6 +338,7 @@ class ScannerPool:
                 ours.close()
                 return
             self._scanners[slot] = scanner = Scanner(slot, self, self._reactor, ours)
+            scanner.asked_at = self._clock()
             self._idle.append(scanner)
         self._dispatch()
 
@@ -341,6 +348,7 @@ class ScannerPool:
             os.close(pidfd)
             return
         scanner.pidfd = pidfd
+        scanner.was_spawned = True
         if scanner.is_doomed:
             scanner.kill()
 

@@ -69,6 +69,7 @@ class Supervisor:
         self._has_served = False
         self._numbers = itertools.count(1)
         self._scrapes: dict[int, _Scrape] = {}
+        self._scraping: list[Deferred[Values]] = []
         self._admin_port: Any = None
         self._control: ControlSocket | None = None
         self._reloads = Reloads(reactor, fleet, origin, log, self._on_reload_begun, self._on_reload_ended)
@@ -183,22 +184,34 @@ class Supervisor:
         self._service_manager.readiness(status == 200, f"{text}; ISTag {self._fleet.edition.plan.istag}")
 
     def _collect(self) -> Deferred[Values]:
-        """The sums over all fronts; a front that does not answer in time counts with what it said last."""
+        """The sums over all fronts; a front that does not answer in time counts with what it said last.
+
+        Who asks while others wait gets what they get: fronts are asked once, however many scrape.
+        """
+        waiter: Deferred[Values] = Deferred()
+        self._scraping.append(waiter)
+        if len(self._scraping) == 1:
+            self._scrape()
+        return waiter
+
+    def _scrape(self) -> None:
         number = next(self._numbers)
         asked = {front.index for front in self._fleet.fronts if front.tell(ReadMetrics(number))}
         scrape = self._scrapes[number] = _Scrape(asked)
         timer = self._reactor.callLater(_SCRAPE_S, scrape.end)
 
-        def summed(_: None) -> Values:
+        def summed(_: None) -> None:
             del self._scrapes[number]
             if timer.active():
                 timer.cancel()
-            return add_up([self._own_values(), *self._fleet.values()])
+            values = add_up([self._own_values(), *self._fleet.values()])
+            waiters, self._scraping = self._scraping, []
+            for waiter in waiters:
+                waiter.callback(values)
 
         scrape.done.addCallback(summed)
         if not asked:
             scrape.end()
-        return scrape.done
 
     def _report_shadow(self) -> Deferred[ShadowReport]:
         return self._collect().addCallback(shadow_report, self._fleet.edition)

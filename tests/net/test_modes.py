@@ -277,6 +277,14 @@ def test_nothing_goes_early_in_a_preview() -> None:
     assert early(wire) == body[:-1]
 
 
+def test_the_last_byte_never_drips() -> None:
+    inside = Inside(delivery={"mode": "stream", "hold_back_bytes": 1}, **SQUID)
+    body = numbered(70_000)
+    wire = asked(inside, body)
+    inside.clock.pump([0.05] * 100)
+    assert early(wire) == body[:-1]
+
+
 @pytest.mark.parametrize("mode", ["hold", "stream", "trickle", "auto"])
 def test_a_stall_before_anything_may_go_is_ended_by_a_drip(mode: str) -> None:
     """Squid before 6.14 stops one byte short of what a stream holds back."""

@@ -68,6 +68,8 @@ def test_twenty_reloads_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     assert front_pids(server) == fronts
     trees(server, 2)
     wait_until(
-        lambda: [descriptors(pid) for pid in (server.child.pid, *fronts)] <= [count + 1 for count in before],
+        lambda: all(
+            descriptors(pid) <= count + 1 for pid, count in zip((server.child.pid, *fronts), before, strict=True)
+        ),
         "no descriptor is left behind",
     )

@@ -302,3 +302,41 @@ def test_time_limits_of_yara_x_fire_in_every_scanner(make: Make, tmp_path: Path)
         assert isinstance(outcome, Examination)
         assert {report.engine: report.outcome for report in outcome.reports}["yara"] is Outcome.TIMED_OUT
     assert bench.scanner_pids == before
+
+
+def test_a_nursery_that_forks_nothing_any_more_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icapd.worker.pool._SPAWN_S", 0.3)
+    bench = make(count=1)
+    nursery, [scanner] = bench.nursery_pid, bench.scanner_pids
+    os.kill(nursery, signal.SIGSTOP)
+    kill(scanner)
+
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+    assert bench.nursery_pid != nursery
+
+
+def test_a_nursery_that_does_not_load_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icapd.worker.nursing._LOAD_S", 0.01)
+    bench = make(count=1, waits=False)
+    hanging = bench.nursery_pid
+    bench.nursery._load_s = 600.0
+    os.kill(hanging, signal.SIGSTOP)
+    bench.nursery.on_hanging()
+
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+    assert bench.nursery_pid != hanging
+
+
+def test_stopping_ends_a_nursery_that_hangs(make: Make) -> None:
+    bench = make()
+    pids = [bench.nursery_pid, *bench.scanner_pids]
+    os.kill(bench.nursery_pid, signal.SIGSTOP)
+    bench.pool.stop()
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_stopping_leaves_no_descriptor(make: Make) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    bench = make()
+    bench.pool.stop()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)  # the bench's own copy of the rules

@@ -79,6 +79,18 @@ def test_where_all_is_full_the_greediest_client_gives_way(make: Make, tmp_path: 
     assert dict(bench.counters.values()["icapd_scans_refused_total"]) == {("small",): 2}
 
 
+def test_one_size_that_is_full_does_not_shut_out_the_other(make: Make, tmp_path: Path) -> None:
+    bench = make(count=1, queue_tasks=2, large_bytes=LARGE_BYTES)
+    gate = tmp_path / "gate"
+    hold(bench, gate, "running")
+    for name in ("1", "2"):
+        bench.submit(order("find", name), name, client="greedy")
+    bench.submit(order("find", "large", LARGE_BYTES), "large", client="modest")
+    assert bench.outcomes == {}
+    open_gate(gate)
+    wait_until(bench.has_ended("running", "1", "2", "large"))
+
+
 def test_small_bodies_are_served_in_order(single: ScannerBench, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     hold(single, gate, "first")

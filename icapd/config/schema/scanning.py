@@ -40,7 +40,7 @@ class Scanners(Table):
         "nobody", min_length=1, description="whom scanners run as when the server runs as root; else the server's own"
     )
     queue_tasks: int = Field(
-        1024, ge=1, description="tasks of one front that may wait; past it the outcome is overload"
+        1024, ge=1, description="small bodies of one front that may wait, and large ones; past it: overload"
     )
     queue_wait_s: float = Field(
         8.0, gt=0, le=60, description="no more wait than are begun within this time, as measured; others are overload"
