@@ -52,6 +52,7 @@ def test_an_access_line_has_every_field(server: Icapd) -> None:
         "dripped_bytes": 0,
         "error": "",
         "outcome": "malicious",
+        "name": "",
     }
     assert 0 < measured["scan_ms"] <= measured["total_ms"] < 20_000
     assert 0 <= line_age_s(measured["time"], server) < 60
