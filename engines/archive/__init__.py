@@ -18,7 +18,7 @@ from engines.archive.limits import ArchiveOptions as ArchiveOptions
 from engines.archive.unpacker import ArchiveUnpacker
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
 
-_FORMATS_VERSION = "2"
+_FORMATS_VERSION = "3"
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:

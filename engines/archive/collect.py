@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -55,23 +56,21 @@ def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: B
 
     Raises: DeadlineReached.
     """
-    blocks: list[bytes] = []
-    total_bytes = 0
+    kept = io.BytesIO()  # grows in place and gives its buffer away: a member is in memory once
     limit = ""
     broken: Broken | None = None
     try:
         while block := stream.read(OUT_BLOCK):
             budget.check_time()
             budget.take_bytes(len(block))
-            blocks.append(block)
-            total_bytes += len(block)
-            if total_bytes > limits.max_member_bytes:
+            kept.write(block)
+            if kept.tell() > limits.max_member_bytes:
                 limit = MEMBER_BYTES
+                kept.truncate(limits.max_member_bytes)
                 break
-            budget.check_ratio(packed_bytes, total_bytes)
+            budget.check_ratio(packed_bytes, kept.tell())
     except LimitReached as reached:
         limit = reached.limit
     except Broken as error:
         broken = error
-    data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-    return Unpacked(data[: limits.max_member_bytes], limit, broken)
+    return Unpacked(kept.getvalue(), limit, broken)

@@ -33,6 +33,7 @@ _FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "archive_version_details": (c_char_p, ()),
     "archive_read_new": (c_void_p, ()),
     "archive_read_free": (c_int, (c_void_p,)),
+    "archive_read_add_passphrase": (c_int, (c_void_p, c_char_p)),
     "archive_read_open_memory": (c_int, (c_void_p, c_void_p, c_size_t)),
     "archive_read_next_header": (c_int, (c_void_p, c_void_p)),
     "archive_read_data_block": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
@@ -44,7 +45,7 @@ _FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "archive_entry_pathname": (c_char_p, (c_void_p,)),
     "archive_entry_is_encrypted": (c_int, (c_void_p,)),
 }
-_FORMATS: Final = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "raw", "tar")
+_FORMATS: Final = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "raw", "tar", "zip_streamable")
 _FILTERS: Final = ("lz4", "lzip", "lzma", "compress")
 
 
@@ -93,7 +94,9 @@ class Reader:
     headers that were stepped over.
     """
 
-    def __init__(self, data: Buffer, formats: Sequence[str], filters: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: Buffer, formats: Sequence[str], filters: Sequence[str] = (), password: bytes = b""
+    ) -> None:
         self.skipped = 0
         self._library = load()
         self._handle = c_void_p(self._library.archive_read_new())
@@ -104,6 +107,8 @@ class Reader:
                 if getattr(self._library, f"archive_read_support_{kind}_{name}")(self._handle) != _OK:
                     self.close()
                     raise Unsupported(f"libarchive was built without {name}")
+        if password:
+            self._library.archive_read_add_passphrase(self._handle, password)
         # ctypes gives no address of a buffer that is read-only.
         self._data = numpy.frombuffer(data, numpy.uint8)
         self._status = self._library.archive_read_open_memory(self._handle, self._data.ctypes.data, len(data))

@@ -22,3 +22,6 @@ class ArchiveOptions(EngineOptions):
     max_name_bytes: int = Field(
         4096, ge=16, le=0xFFFF, description="the name of a member, with its folders, as the archive has it"
     )
+    passwords: list[str] = Field(
+        [], max_length=32, description="tried on encrypted members of ZIP archives, in this order"
+    )

@@ -125,7 +125,7 @@ class _Contents:
 
     def read(self, toc: bytes) -> list[_File]:
         """The files with data, those of a table that is cut short as far as it goes."""
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate("utf-8")  # whatever it declares: a scanner opens no codec's file
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end

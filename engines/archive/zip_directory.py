@@ -193,6 +193,13 @@ def local_entry(data: Buffer, at: int, end: int) -> Entry | None:
     )
 
 
+def local_extra(data: Buffer, at: int) -> bytes:
+    """The extra fields of the local header at an offset."""
+    name_bytes, extra_bytes = struct.unpack("<HH", data[at + _LOCAL.size - 4 : at + _LOCAL.size])
+    start = at + _LOCAL.size + name_bytes
+    return bytes(data[start : start + extra_bytes])
+
+
 def _zip64_sizes(extra: bytes, unpacked: int, packed: int, header: int) -> tuple[int, int, int]:
     """The fields that were too large for 32 bits, from extra field 1; they stand there in this order."""
     at = 0

@@ -7,36 +7,24 @@ front see those members, and in a cut archive they are all there is.
 
 from __future__ import annotations
 
-import bz2
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-from engines.archive import findings, zip_directory
-from engines.archive.collect import NAME_BYTES, Unpacked, collect
+from engines.archive import findings, zip_directory, zip_methods, zip_passwords
+from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.limits import ArchiveOptions
-from engines.archive.replayed import unzstd
-from engines.archive.streams import Broken, Buffered, Range, Source, Stream, inflate_zip, zip_lzma
+from engines.archive.streams import Range, Source
 from engines.archive.zip_directory import DESCRIPTOR_MAGIC, LOCAL_MAGIC, STREAMED, Directory, Entry
 from engines.archive.zip_extents import Extents
-from icapd.scan.engine_api import LimitReached
+from engines.archive.zip_methods import AES, STORED
 from icapd.scan.model import Budget, Finding, FindingKind, Sample
 
 FORMAT: Final = "zip"
 _MAGICS: Final = (LOCAL_MAGIC, b"PK\x05\x06", DESCRIPTOR_MAGIC)
 _EMPTY_ARCHIVE_BYTES: Final = 22
-_STORED: Final = 0
-_DEFLATE: Final = 8
-_AES: Final = 99
 OVERLAP: Final = "archive.overlap"
 END_RECORDS: Final = "archive.max_end_records"
-
-_METHODS: Final[dict[int, Callable[[Source], Stream]]] = {
-    _DEFLATE: inflate_zip,
-    12: lambda source: Buffered(source, bz2.BZ2Decompressor()),
-    14: zip_lzma,
-    93: lambda source: unzstd(source, 1),
-}
 
 
 def matches(sample: Sample) -> bool:
@@ -91,7 +79,7 @@ def _as_local(
     sample: Sample, entry: Entry, directory: Directory, extents: Extents, limits: ArchiveOptions, budget: Budget
 ) -> Iterator[Sample | Finding]:
     """The member as readers see it that go from the front, where that may be another than the directory's."""
-    if entry.agrees and (entry.packed_bytes or entry.method == _STORED or _ends_at_once(sample, entry)):
+    if entry.agrees and (entry.packed_bytes or entry.method == STORED or _ends_at_once(sample, entry)):
         return
     end = directory.start if entry.header < directory.start else sample.size_bytes
     local = zip_directory.local_entry(sample.data, entry.header, end)
@@ -119,25 +107,26 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
     trail = (*sample.trail, entry.name)
     if entry.name_bytes > limits.max_name_bytes:
         yield findings.limit(NAME_BYTES, trail)
-    if entry.method == _AES:
-        yield findings.encrypted(FORMAT, trail)
+    if entry.method == AES:
+        yield from _locked(sample, entry, limits, budget)
         return
-    unpacked = _read(sample, entry, limits, budget)
-    if unpacked is None:
+    source = Range(sample.data, entry.start, entry.end, budget)
+    content = zip_methods.read(source, entry.method, entry.end - entry.start, limits, budget)
+    if content is None:
         yield findings.unsupported(f"zip-method-{entry.method}", trail)
         # Android takes an unknown method for stored, and installs what it finds.
-        source = Range(sample.data, entry.start, entry.end, budget)
         stored = collect(source, entry.end - entry.start, limits, budget)
         yield sample.member(stored.data, entry.name)
         yield from stored.shortfall(FORMAT, trail)
         return
+    unpacked, rest = content
     is_proven = unpacked.is_whole and zlib.crc32(unpacked.data) == entry.crc
     if entry.flags & zip_directory.ENCRYPTED and not is_proven:
         # Data that unpacks to its checksum was never encrypted, whatever the flag says; of other data nobody knows,
         # and Android installs it as it is.
         if unpacked.data and not unpacked.broken:
             yield sample.member(unpacked.data, entry.name)
-        yield findings.encrypted(FORMAT, trail)
+        yield from _locked(sample, entry, limits, budget)
         yield from unpacked.limits(trail)
         return
     if unpacked.data:
@@ -145,28 +134,37 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
     if unpacked.is_whole and not is_proven and not _has_no_crc(entry):
         yield findings.corrupt(FORMAT, trail)
     yield from unpacked.shortfall(FORMAT, trail)
+    if entry.method == STORED:
+        if unpacked.is_whole and entry.end - entry.start < entry.packed_bytes:
+            yield findings.corrupt(FORMAT, trail)
+    elif unpacked.is_whole and (entry.packed_bytes or not entry.flags & STREAMED):
+        yield from _behind(sample, entry, rest, limits, budget)
+
+
+def _locked(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
+    """An encrypted member, by the passwords there are."""
+    trail = (*sample.trail, entry.name)
+    unpacked = zip_passwords.decrypted(sample, entry, limits, budget)
+    if unpacked is None:
+        yield findings.encrypted(FORMAT, trail)
+        return
+    if unpacked.data:
+        yield sample.member(unpacked.data, entry.name)
+    yield from unpacked.shortfall(FORMAT, trail)
+
+
+def _behind(
+    sample: Sample, entry: Entry, rest: Source, limits: ArchiveOptions, budget: Budget
+) -> Iterator[Sample | Finding]:
+    """What lies between the end of the compressed data and the end that the headers claim."""
+    trailing = collect(rest, entry.end - entry.start, limits, budget)
+    if trailing.data.strip(b"\x00"):
+        yield sample.member(trailing.data, "trailing-data")
+    yield from trailing.shortfall(FORMAT, (*sample.trail, entry.name))
 
 
 def _has_no_crc(entry: Entry) -> bool:
     return bool(entry.flags & STREAMED) and not entry.crc
-
-
-def _read(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget) -> Unpacked | None:
-    """The member's bytes, or nothing for a method nobody knows."""
-    source = Range(sample.data, entry.start, entry.end, budget)
-    held_bytes = entry.end - entry.start
-    if entry.method == _STORED:
-        stored = collect(source, held_bytes, limits, budget)
-        return Unpacked(stored.data, stored.limit, Broken("cut short") if held_bytes < entry.packed_bytes else None)
-    opener = _METHODS.get(entry.method)
-    if opener is None:
-        return None
-    try:
-        return collect(opener(source), held_bytes, limits, budget)
-    except Broken as error:
-        return Unpacked(b"", "", error)
-    except LimitReached as reached:
-        return Unpacked(b"", reached.limit)
 
 
 def _unlisted(

@@ -19,22 +19,22 @@ def rar4(members: Members, file_flags: int = 0, archive_flags: int = 0) -> bytes
         head = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
         return struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head
 
-    out = RAR4_MARK + block(0x73, archive_flags, bytes(6))
+    out = bytearray(RAR4_MARK + block(0x73, archive_flags, bytes(6)))
     for name, data in members.items():
         fields = (len(data), len(data), 3, zlib.crc32(data), 0, 29, 0x30, len(name), 0o100644)
         out += block(0x74, 0x8000 | file_flags, struct.pack("<IIBIIBBHI", *fields) + name.encode()) + data
-    return out + block(0x7B, 0x4000, b"")
+    return bytes(out) + block(0x7B, 0x4000, b"")
 
 
 def rar5(members: Members, file_extra: bytes = b"", archive_flags: bytes = b"\x00") -> bytes:
-    out = RAR5_MARK + rar5_block(b"\x01\x00" + archive_flags)
+    out = bytearray(RAR5_MARK + rar5_block(b"\x01\x00" + archive_flags))
     for name, data in members.items():
         has_extra = bool(file_extra)
         head = bytes([2, 2 | has_extra]) + (_vint(len(file_extra)) if has_extra else b"")
         head += _vint(len(data)) + b"\x04" + _vint(len(data)) + b"\x00" + struct.pack("<I", zlib.crc32(data))
         head += b"\x00\x01" + _vint(len(name)) + name.encode() + file_extra
         out += rar5_block(head) + data
-    return out + rar5_block(b"\x05\x00\x00")
+    return bytes(out) + rar5_block(b"\x05\x00\x00")
 
 
 def rar5_block(head: bytes) -> bytes:
@@ -55,12 +55,12 @@ def _vint(number: int) -> bytes:
 
 
 def lzh(members: Members) -> bytes:
-    out = b""
+    out = bytearray()
     for name, data in members.items():
         body = struct.pack("<5sIIIBBB", b"-lh0-", len(data), len(data), 0, 0x20, 0, len(name))
         body += name.encode() + struct.pack("<H", _crc16(data))
         out += bytes([len(body), sum(body) & 0xFF]) + body + data
-    return out + b"\x00"
+    return bytes(out) + b"\x00"
 
 
 def _crc16(data: bytes) -> int:
@@ -74,20 +74,20 @@ def _crc16(data: bytes) -> int:
 
 def cpio(members: Members) -> bytes:
     """The "new" ASCII format."""
-    out = b""
+    out = bytearray()
     for name, data in (*members.items(), ("TRAILER!!!", b"")):
         fields = (1, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
         head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\x00"
         out += head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-    return out
+    return bytes(out)
 
 
 def ar(members: Members) -> bytes:
-    out = b"!<arch>\n"
+    out = bytearray(b"!<arch>\n")
     for name, data in members.items():
         out += b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (name.encode() + b"/", 0, 0, 0, b"100644", len(data))
         out += data + b"\n" * (len(data) & 1)
-    return out
+    return bytes(out)
 
 
 def rpm(payload: bytes) -> bytes:
@@ -99,7 +99,7 @@ def rpm(payload: bytes) -> bytes:
 
 
 def xar(members: Members, style: str = "application/octet-stream", folder: str = "") -> bytes:
-    files, heap = "", b""
+    files, heap = "", bytearray()
     for name, data in members.items():
         files += (
             f'<file id="1"><name>{name}</name><data><length>{len(data)}</length><offset>{len(heap)}</offset>'
@@ -108,7 +108,7 @@ def xar(members: Members, style: str = "application/octet-stream", folder: str =
         heap += data
     if folder:
         files = f"<file><name>{folder}</name>{files}</file>"
-    return xar_of(f'<?xml version="1.0" encoding="UTF-8"?><xar><toc>{files}</toc></xar>'.encode(), heap)
+    return xar_of(f'<?xml version="1.0" encoding="UTF-8"?><xar><toc>{files}</toc></xar>'.encode(), bytes(heap))
 
 
 def xar_of(contents: bytes, heap: bytes = b"") -> bytes:

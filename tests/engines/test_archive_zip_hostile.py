@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from engines.archive import zip_directory
+import pytest
+
+from engines.archive import ArchiveOptions, zip_directory
 from engines.archive.zip_directory import MAX_END_RECORDS
 from icapd.scan.model import Finding, FindingKind, Sample
 from tests.engines.archive_probe import TEXT, found, members, unpack
@@ -165,3 +167,29 @@ class TestEncrypted:
         header = header_of(b"a.exe", TEXT, TEXT, STORED, ENCRYPTED | STREAMED)
         items = unpack(Sample(closed(header.local() + TEXT, header.entry(0))))
         assert (contents(items), found(items)) == ([TEXT], [])
+
+
+def test_bytes_behind_the_end_of_compressed_data_are_a_member() -> None:
+    """The headers claim more packed bytes than the compressed data takes."""
+    packed = deflated(TEXT)
+    for hidden, expected in ((b"MZ hidden", [TEXT, b"MZ hidden"]), (bytes(9), [TEXT])):
+        header = header_of(b"a.txt", TEXT, packed + hidden)
+        items = unpack(Sample(closed(header.local() + packed + hidden, header.entry(0))))
+        assert [member.data for member in members(items)] == expected
+        assert found(items) == []
+
+
+def test_a_volume_of_a_split_archive_gives_what_it_holds() -> None:
+    packed = deflated(TEXT)
+    header = header_of(b"a.txt", TEXT, packed)
+    first = b"PK\x07\x08" + header.local() + packed + header_of(b"b.txt", TEXT, packed).local() + packed[:9]
+    items = unpack(Sample(first))
+    assert members(items)[0].data == TEXT
+    assert {kind for kind, _ in found(items)} == {FindingKind.CORRUPT}
+
+
+@pytest.mark.parametrize(("length", "expected"), [(16, []), (17, ["archive.max_name_bytes"])])
+def test_a_long_name_is_a_limit_and_its_member_is_scanned(length: int, expected: list[str]) -> None:
+    items = unpack(Sample(zip_of({"n" * length: TEXT})), ArchiveOptions(max_name_bytes=16))
+    assert [name for _, name in found(items)] == expected
+    assert members(items)[0].data == TEXT

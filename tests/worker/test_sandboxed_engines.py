@@ -78,11 +78,15 @@ CORPUS: Final[dict[str, bytes]] = {
     "binary": bytes(range(256)) * 300,
 }
 
+OPTIONS: Final = {"archive": {"passwords": ["secret"]}}
+
 
 def examined(*, sandbox: bool) -> dict[str, Any]:
     """What scanners say of each, without the times they took."""
     specs = {spec.name: spec for spec in (ARCHIVE, EMBEDDED, HASHES, IDENTIFY, OFFICE, PDF, YARA)}
-    snapshot = puppet_snapshot(**{name: (spec, spec.options()) for name, spec in specs.items()})
+    snapshot = puppet_snapshot(
+        **{name: (spec, spec.options.model_validate(OPTIONS.get(name, {}))) for name, spec in specs.items()}
+    )
     bench = ScannerBench(count=2, snapshot=snapshot, sandbox=sandbox)
     try:
         before = bench.scanner_pids
