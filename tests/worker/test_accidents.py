@@ -231,6 +231,7 @@ def test_scanners_end_with_their_nursery_and_a_new_one_comes(bench: ScannerBench
 def test_a_nursery_that_dies_while_it_builds_is_replaced(make: Make) -> None:
     bench = make(waits=False)
     early = bench.submit(order("find", "early"))
+    wait_until(lambda: bench.nursery_pids)  # until then it is a fork of ours without a name of its own
     os.kill(bench.nursery_pid, signal.SIGKILL)
 
     assert wait_for(early).reports[0].findings[0].name == "early"
@@ -315,11 +316,10 @@ def test_a_nursery_that_forks_nothing_any_more_is_replaced(make: Make, monkeypat
     assert bench.nursery_pid != nursery
 
 
-def test_a_nursery_that_does_not_load_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icapd.worker.nursing._LOAD_S", 0.01)
+def test_a_nursery_that_hangs_while_it_loads_is_replaced(make: Make) -> None:
     bench = make(count=1, waits=False)
+    wait_until(lambda: bench.nursery_pids)
     hanging = bench.nursery_pid
-    bench.nursery._load_s = 600.0
     os.kill(hanging, signal.SIGSTOP)
     bench.nursery.on_hanging()
 
