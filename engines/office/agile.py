@@ -146,8 +146,7 @@ def _standard(info: bytes, package: bytes, budget: Budget) -> bytes:
         hashlib.sha1(bytes(byte ^ mask for byte in final.ljust(64, b"\0")), usedforsecurity=False).digest()
         for mask in (0x36, 0x5C)
     )[: key_bits // 8]
-    # The mode is the format's choice, not ours.
-    decryptor = Cipher(AES(key), ECB()).decryptor()  # noqa: S305
+    decryptor = Cipher(AES(key), ECB()).decryptor()  # noqa: S305 - the format's choice, and we only read
     plain, digest = decryptor.update(check), decryptor.update(check_hash)
     if hashlib.sha1(plain, usedforsecurity=False).digest() != digest[:20]:
         raise Locked

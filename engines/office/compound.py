@@ -50,7 +50,7 @@ class Entry:
         return self.path.translate(_CONTROL)[:255]
 
 
-class _Bounded(olefile.OleFileIO):  # type: ignore[misc] # olefile ships no types
+class _Bounded(olefile.OleFileIO):  # type: ignore[misc]  # olefile has no types, so its class is Any
     """olefile without what costs more than the file is long.
 
     State: as olefile's; `entries` are all used directory slots.

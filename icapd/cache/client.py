@@ -116,7 +116,7 @@ def _connect(address: Address, timeout_s: float) -> socket.socket:
     return connected
 
 
-class BoundedClient(Client):  # type: ignore[misc]  # pymemcache has no types
+class BoundedClient(Client):  # type: ignore[misc]  # pymemcache has no types, so its class is Any
     """A client whose connections are `BoundedSocket`s."""
 
     def _connect(self) -> None:
@@ -126,7 +126,7 @@ class BoundedClient(Client):  # type: ignore[misc]  # pymemcache has no types
         self.sock = BoundedSocket(self.server, self.timeout)
 
 
-class BoundedPool(PooledClient):  # type: ignore[misc]  # pymemcache has no types
+class BoundedPool(PooledClient):  # type: ignore[misc]  # pymemcache has no types, so its class is Any
     """Bounded clients of one server, one for each thread that asks at the same time."""
 
     client_class = BoundedClient

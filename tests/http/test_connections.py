@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -236,14 +237,13 @@ def test_an_idle_connection_is_closed(hasty: Server) -> None:
 
 def test_a_stop_answers_what_runs_and_closes_what_idles(serve: Serve) -> None:
     served = serve()
-    body = order("wait", "stopping")
     with served.connect() as busy, served.connect() as idle:
         idle.sendall(head(0))
         assert read_answer(idle).status == 200
         body = order("sleep", 1)
         busy.sendall(head(len(body)) + body)
         wait_until(lambda: served.metric("icapd_scanners", state="busy") == 1, "the scan runs")
-        served.child.send_signal(15)  # type: ignore[arg-type]
+        served.child.send_signal(signal.SIGTERM)
         assert idle.recv(1) == b""
         answer = read_answer(busy)
         assert (answer.status, answer.headers["connection"]) == (200, "close")
