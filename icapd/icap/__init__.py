@@ -18,6 +18,7 @@ bytes that came.
 from icapd.icap.connection import METHODS, CodecLimits, Connection
 from icapd.icap.events import (
     CONTINUE,
+    PREVIEW_END,
     REPLY_END,
     STREAM,
     BodyData,
@@ -37,6 +38,7 @@ from icapd.icap.events import (
 __all__ = [
     "CONTINUE",
     "METHODS",
+    "PREVIEW_END",
     "REPLY_END",
     "STREAM",
     "BodyData",

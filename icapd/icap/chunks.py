@@ -70,21 +70,33 @@ class ChunkDecoder:
         self.is_ieof = False
         self.trailers = b""
 
-    def decode_whole(self, buffer: bytes, start: int, *, with_ieof: bool) -> tuple[bytes, int] | None:
-        """A body that is here from its first byte to its last in plain chunks, as most previews and small bodies are.
+    def decode_rest(self, buffer: bytes, start: int, *, is_preview: bool) -> tuple[bytes, int] | None:
+        """What is left of a body or a preview, where all of it is here in plain chunks, as most often it is.
 
-        Returns: the body, and where what follows it begins; None for any other, of which nothing is taken.
+        Returns: its data, and where what follows it begins; None for any other, of which nothing is taken.
         """
-        if self._reading is not _SIZE:
-            return None
         pieces: list[bytes] = []
-        position = _take_plain_chunks(buffer, start, pieces)
-        last = _LAST_CHUNK_IEOF if with_ieof else _LAST_CHUNK
-        if not pieces or not buffer.startswith(last, position):
+        if self._reading is _DATA:
+            end = start + self.chunk_bytes_left
+            if not buffer.startswith(b"\r\n", end):
+                return None
+            pieces.append(buffer[start:end])
+            start = end + 2
+        elif self._reading is not _SIZE:
             return None
-        self.is_ieof = with_ieof
+        position = _take_plain_chunks(buffer, start, pieces)
+        if buffer.startswith(_LAST_CHUNK, position):
+            position += len(_LAST_CHUNK)
+        elif is_preview and buffer.startswith(_LAST_CHUNK_IEOF, position):
+            position += len(_LAST_CHUNK_IEOF)
+            self.is_ieof = True
+        else:
+            return None
+        if not pieces:
+            return None
+        self.chunk_bytes_left = 0
         self._finish()
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), position + len(last)
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), position
 
     def decode(self, buffer: bytes, start: int) -> tuple[bytes, int]:
         """Decodes as much as the buffer holds from `start`.

@@ -26,6 +26,7 @@ from icapd.icap.events import (
     Event,
     Message,
     PeerClosed,
+    PreviewEnd,
     Reply,
     ReplyData,
     ReplyEnd,
@@ -181,21 +182,27 @@ class Connection:
             return PeerClosed(mid_message)
         return event
 
-    def take_whole_body(self) -> bytes | None:
-        """The rest of the request, where all of it is here in plain chunks: then the request is complete.
+    def take_rest(self) -> tuple[bytes, PreviewEnd | EndOfMessage] | None:
+        """The rest of the preview or of the body, where all of it is here in plain chunks, and what ends with it.
 
-        Asked right after its head, as it spares what most small messages do not need: events for each of their parts.
-        None for any other body, which `next_event` tells of.
+        Asked after a head and when bytes came, it spares what most messages do not need: events for each of their
+        parts. None for any other, which `next_event` tells of.
         """
         client = self.client
-        if client is not _BODY and client is not _PREVIEW:
+        is_preview = client is _PREVIEW
+        # Only what ends with what is here: for the rest, looking would cost more than it spares.
+        if (client is not _BODY and not is_preview) or not self._buffer.endswith(_HEAD_ENDS):
             return None
-        found = self._chunks.decode_whole(self._buffer, self._position, with_ieof=client is _PREVIEW)
+        chunks = self._chunks
+        found = chunks.decode_rest(self._buffer, self._position, is_preview=is_preview)
         if found is None:
             return None
         data, self._position = found
+        if is_preview and not chunks.is_ieof:
+            self.client = CLIENT[client][_PREVIEW_ENDS]
+            return data, PREVIEW_END
         self.client = CLIENT[client][_MESSAGE_ENDS]
-        return data
+        return data, END_OF_MESSAGE
 
     def start_next_cycle(self) -> None:
         """Forgets the finished request, so that the next can be read.
@@ -259,7 +266,8 @@ class Connection:
     def _read_sections(self, encapsulated: Encapsulated, start: int) -> tuple[bytes, bytes] | None:
         """The two HTTP heads behind an ICAP head, or None while they are incomplete."""
         request_bytes, response_bytes = encapsulated.req_bytes or 0, encapsulated.res_bytes or 0
-        if max(request_bytes, response_bytes) > self._limits.http_head_bytes:
+        limit = self._limits.http_head_bytes
+        if request_bytes > limit or response_bytes > limit:
             raise PeerProtocolError("encapsulated head too long")
         request_end = start + request_bytes
         end = request_end + response_bytes
@@ -267,13 +275,12 @@ class Connection:
         if len(buffer) < end:
             self._awaited_bytes = end - self._position  # until then the head is not parsed again
             return None
-        request, response = buffer[start:request_end], buffer[request_end:end]
-        if (request and request.find(_HEAD_ENDS) != len(request) - 4) or (
-            response and response.find(_HEAD_ENDS) != len(response) - 4
+        if (request_bytes and buffer.find(_HEAD_ENDS, start, request_end) != request_end - 4) or (
+            response_bytes and buffer.find(_HEAD_ENDS, request_end, end) != end - 4
         ):
             raise PeerProtocolError("Encapsulated offsets do not meet the end of an HTTP head")
         self._position = end
-        return request, response
+        return buffer[start:request_end], buffer[request_end:end]
 
     def _accept(self, request: RequestHead) -> None:
         self._request = request

@@ -125,21 +125,22 @@ def read_steering(
     )
 
 
-_cached_steering = lru_cache(maxsize=256)(read_steering)
+_KNOWN_STEERING_MAX = 256
+_known_steering: dict[tuple[bytes | None, ...], Steering] = {}
 
 
 def steering_of(values: dict[bytes, bytes]) -> Steering:
     """What steers the message among its fields; what is short is read once and known from then on."""
     get = values.get
-    preview, allow, connection, coding = (
-        get(b"preview"),
-        get(b"allow"),
-        get(b"connection"),
-        get(b"transfer-encoding"),
-    )
-    is_short = len(allow or b"") + len(connection or b"") + len(preview or b"") <= _CACHED_BYTES_MAX
-    read = _cached_steering if is_short else read_steering
-    return read(preview, allow, connection, coding)
+    key = get(b"preview"), get(b"allow"), get(b"connection"), get(b"transfer-encoding")
+    steering = _known_steering.get(key)
+    if steering is None:
+        steering = read_steering(*key)
+        if sum(map(len, filter(None, key))) <= _CACHED_BYTES_MAX:
+            if len(_known_steering) >= _KNOWN_STEERING_MAX:
+                _known_steering.clear()
+            _known_steering[key] = steering
+    return steering
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from icapd.errors import PeerProtocolError
 from icapd.icap import (
+    PREVIEW_END,
     BodyData,
     Connection,
     EndOfMessage,
@@ -107,6 +108,8 @@ class IcapProtocol(Protocol):
         self._is_advancing = True
         codec = self.codec
         try:
+            if self._transaction is not None:
+                self._take_rest(self._transaction)
             while True:
                 event = codec.next_event()
                 if event is _NEED_DATA:
@@ -143,13 +146,17 @@ class IcapProtocol(Protocol):
         elif transaction is None:
             return
         elif type(event) is BodyData:
-            deadline = self._gateway.now() + self._body_idle_s
-            self.deadline = deadline if deadline < self._body_deadline else self._body_deadline
+            self._extend_deadline()
             transaction.on_body(event.data)
         elif type(event) is PreviewEnd:
             transaction.on_preview_end()
         elif type(event) is EndOfMessage:
             transaction.on_end(event.trailers)
+
+    def _extend_deadline(self) -> None:
+        """A part of the body came."""
+        deadline = self._gateway.now() + self._body_idle_s
+        self.deadline = deadline if deadline < self._body_deadline else self._body_deadline
 
     def _begin(self, head: RequestHead) -> None:
         gateway = self._gateway
@@ -173,10 +180,20 @@ class IcapProtocol(Protocol):
             self._transaction = transaction = Transaction(gateway, self, head, service, now)
             transaction.begin()
             if self._transaction is transaction:  # not answered by its head alone
-                body = self.codec.take_whole_body()
-                if body is not None:
-                    transaction.on_body(body)
-                    transaction.on_end(b"")
+                self._take_rest(transaction)
+
+    def _take_rest(self, transaction: Transaction) -> None:
+        """Hands on what is left of the preview or of the body, if all of it is here."""
+        rest = self.codec.take_rest()
+        if rest is None:
+            return
+        data, end = rest
+        transaction.on_body(data)
+        if end is PREVIEW_END:
+            self._extend_deadline()
+            transaction.on_preview_end()
+        else:
+            transaction.on_end(b"")
 
     def _reply_alone(self, reply: Reply, head: RequestHead) -> None:
         """An answer that is no transaction: OPTIONS, and requests for what does not exist."""

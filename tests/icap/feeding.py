@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from icapd.errors import PeerProtocolError
 from icapd.icap import BodyData, CodecLimits, Connection, Event, RequestHead, Wait
-from icapd.icap.events import END_OF_MESSAGE
 
 EVENTS_MAX = 100_000
 """More events than any test's bytes can mean: past it, `next_event` is taken to loop for ever."""
@@ -51,6 +50,12 @@ def cut_at(places: Iterable[int]) -> Split:
     return split
 
 
+def taken(connection: Connection) -> list[Seen]:
+    """The rest that is taken at once, as the events that it would come as."""
+    rest = connection.take_rest()
+    return [] if rest is None else [BodyData(rest[0]), rest[1]]
+
+
 def drain(connection: Connection, at_most: int = EVENTS_MAX) -> tuple[list[Seen], Wait | None]:
     """Every event there is, or the first few, and what the connection waits for: nothing once it is broken."""
     seen: list[Seen] = []
@@ -63,11 +68,8 @@ def drain(connection: Connection, at_most: int = EVENTS_MAX) -> tuple[list[Seen]
         if isinstance(event, Wait):
             return seen, event
         seen.append(event)
-        body = None
         if isinstance(event, RequestHead) and at_most == EVENTS_MAX:
-            body = connection.take_whole_body()
-        if body is not None:  # as who serves a connection does; read byte by byte it comes as these events
-            seen += [BodyData(body), END_OF_MESSAGE]
+            seen += taken(connection)
     assert at_most < EVENTS_MAX, "next_event goes on for ever"
     return seen, None
 
@@ -78,6 +80,7 @@ def feed(connection: Connection, data: bytes, split: Split) -> tuple[list[Seen],
     waits: Wait | None = Wait.NEED_DATA
     for piece in split(data):
         connection.receive_data(piece)
+        seen += taken(connection)
         events, waits = drain(connection)
         seen += events
         if waits is None:

@@ -8,7 +8,14 @@ import pytest
 from icapd.errors import PeerProtocolError
 from icapd.icap import BodyData, CodecLimits, EndOfMessage, Reply, Wait
 from icapd.icap.events import END_OF_MESSAGE, PREVIEW_END
-from icapd.icap.head import _KNOWN_LINES_MAX, _cached_steering, _known_lines, parse_fields, steering_of
+from icapd.icap.head import (
+    _KNOWN_LINES_MAX,
+    _KNOWN_STEERING_MAX,
+    _known_lines,
+    _known_steering,
+    parse_fields,
+    steering_of,
+)
 from tests.icap.feeding import Broke
 from tests.icap.playbook import NEXT_CYCLE, Playbook, holds, request, says
 from tests.icap.wire import GET, ISTAG, LAST, OK, chunk, icap, reply_wire, respmod
@@ -228,11 +235,14 @@ def test_one_chunk_of_any_size_is_handed_on_as_it_comes() -> None:
 
 
 def test_no_cache_keeps_a_long_list() -> None:
-    _cached_steering.cache_clear()
+    _known_steering.clear()
     assert steering_of({b"allow": b"a" * 257}).allow_204 is False
-    assert _cached_steering.cache_info().currsize == 0
+    assert not _known_steering
     assert steering_of({b"allow": b"204," + b"a" * 252}).allow_204 is True
-    assert _cached_steering.cache_info().currsize == 1
+    assert len(_known_steering) == 1
+    for number in range(_KNOWN_STEERING_MAX + 10):
+        steering_of({b"preview": b"%d" % number})
+    assert 0 < len(_known_steering) <= _KNOWN_STEERING_MAX
 
 
 def test_known_lines_are_bounded_and_hold_no_credentials() -> None:

@@ -1,11 +1,12 @@
-"""A body that is all there right behind its head: taken at once, or told of in events; never both, never in part."""
+"""The rest of a body or preview that is all there: taken at once, or told of in events; never both, never in part."""
 
 from __future__ import annotations
 
 import pytest
 
 from icapd.errors import PeerProtocolError
-from icapd.icap import BodyData, CodecLimits, Connection, PreviewEnd, Reply, RequestHead, Wait
+from icapd.icap import CONTINUE, PREVIEW_END, BodyData, CodecLimits, Connection, Reply, RequestHead, Wait
+from icapd.icap.events import END_OF_MESSAGE
 from icapd.icap.state import ClientState
 
 HTTP = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -31,9 +32,9 @@ def at_its_body(body: bytes, fields: bytes = b"") -> Connection:
 )
 def test_a_whole_body_completes_its_request(fields: bytes, body: bytes) -> None:
     connection = at_its_body(body + NEXT, fields)
-    assert connection.take_whole_body() == b"hello"
+    assert connection.take_rest() == (b"hello", END_OF_MESSAGE)
     assert connection.client is ClientState.DONE
-    assert connection.take_whole_body() is None
+    assert connection.take_rest() is None
     assert connection.next_event() is Wait.PAUSED
     assert connection.buffered_bytes == len(NEXT)
     connection.send(Reply(200, b"tag", http_head=HTTP, body=b"hello"))
@@ -41,7 +42,7 @@ def test_a_whole_body_completes_its_request(fields: bytes, body: bytes) -> None:
     head = connection.next_event()
     assert isinstance(head, RequestHead)
     assert head.method == "OPTIONS"
-    assert connection.take_whole_body() is None
+    assert connection.take_rest() is None
 
 
 @pytest.mark.parametrize(
@@ -56,42 +57,69 @@ def test_a_whole_body_completes_its_request(fields: bytes, body: bytes) -> None:
         (b"", b"2\r\nhe\r\n3\r\nllo\r\n00\r\n\r\n"),
         (b"", b"2\r\nhe\r\n3\r\nllo\r\n"),
         (b"", b"5;name=value\r\nhello\r\n0\r\n\r\n"),
-        (b"Preview: 1024\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b"", b"5\r\nhello\r\n0\r\n\r\nOPTIONS "),
+        (b"Preview: 1024\r\n", b"5\r\nhello\r\n"),
+        (b"Preview: 1024\r\n", b"5\r\nhello\r\n0;ieof\r\n\r\n"),
         (b"Preview: 0\r\n", b"0; ieof\r\n\r\n"),
+        (b"Preview: 0\r\n", b"0\r\n\r\n"),
     ],
 )
 def test_of_any_other_body_nothing_is_taken(fields: bytes, body: bytes) -> None:
     asked, unasked = at_its_body(body, fields), at_its_body(body, fields)
-    assert asked.take_whole_body() is None
+    assert asked.take_rest() is None
     for _ in range(4):
         assert asked.next_event() == unasked.next_event()
     assert asked.client is unasked.client
     assert asked.buffered_bytes == unasked.buffered_bytes
 
 
-def test_a_preview_that_goes_on_is_told_of_in_events() -> None:
+def test_a_preview_is_taken_and_then_the_rest() -> None:
     connection = at_its_body(b"5\r\nhello\r\n0\r\n\r\n", b"Preview: 5\r\n")
-    assert connection.take_whole_body() is None
-    assert [connection.next_event(), connection.next_event()] == [BodyData(b"hello"), PreviewEnd()]
+    assert connection.take_rest() == (b"hello", PREVIEW_END)
+    assert connection.client is ClientState.PAUSED
+    assert connection.take_rest() is None
+    assert connection.next_event() is Wait.PAUSED
+    connection.send(CONTINUE)
+    connection.receive_data(b"6\r\n, here\r\n0\r\n\r\n")
+    assert connection.take_rest() == (b", here", END_OF_MESSAGE)
+    assert connection.next_event() is Wait.PAUSED
 
 
-def test_a_body_that_has_begun_is_not_taken() -> None:
+def test_what_follows_an_answer_is_not_taken() -> None:
     connection = at_its_body(b"5\r\nhello\r\n")
-    assert connection.next_event() == BodyData(b"hello")
+    connection.send(Reply(200, b"tag", http_head=HTTP, body=b"hello"))
     connection.receive_data(b"5\r\nagain\r\n0\r\n\r\n")
-    assert connection.take_whole_body() == b"again"
+    assert connection.take_rest() is None
+    assert connection.next_event() is Wait.PAUSED
+    assert connection.cycle_is_over
 
 
-@pytest.mark.parametrize("begun", [b"5\r\nhe", b"5\r\nhello", b"5\r\nhello\r\n0\r\n"])
-def test_in_the_midst_of_a_chunk_nothing_is_taken(begun: bytes) -> None:
+@pytest.mark.parametrize(
+    ("begun", "rest", "data"),
+    [
+        (b"5\r\nhello\r\n", b"5\r\nagain\r\n0\r\n\r\n", b"again"),
+        (b"5\r\nhe", b"llo\r\n5\r\nagain\r\n0\r\n\r\n", b"lloagain"),
+        (b"5\r\nhell", b"o\r\n0\r\n\r\n", b"o"),
+    ],
+)
+def test_the_rest_of_a_body_that_has_begun_is_taken(begun: bytes, rest: bytes, data: bytes) -> None:
+    connection = at_its_body(begun)
+    assert isinstance(connection.next_event(), BodyData)
+    connection.receive_data(rest)
+    assert connection.take_rest() == (data, END_OF_MESSAGE)
+    assert connection.chunk_bytes_left == 0
+
+
+@pytest.mark.parametrize("begun", [b"5\r\nhello", b"5\r\nhello\r\n0\r\n", b"9\r\nhe"])
+def test_in_the_midst_of_a_line_nothing_is_taken(begun: bytes) -> None:
     connection = at_its_body(begun)
     connection.next_event()
     connection.receive_data(b"5\r\nagain\r\n0\r\n\r\n")
-    assert connection.take_whole_body() is None
+    assert connection.take_rest() is None
 
 
 def test_a_chunk_that_ends_otherwise_breaks_the_protocol() -> None:
     connection = at_its_body(b"5\r\nhello!!0\r\n\r\n")
-    assert connection.take_whole_body() is None
+    assert connection.take_rest() is None
     with pytest.raises(PeerProtocolError, match="does not end with CRLF"):
         connection.next_event()
