@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import stat
 from collections.abc import Iterator, Sequence
-from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from typing import Final
@@ -28,6 +29,7 @@ _OK: Final = 0
 _RETRY: Final = -10
 _WARN: Final = -20
 _RETRIES_MAX: Final = 64
+_UNSUPPORTED: Final = ("unsupported", "not supported", "support unavailable", "unknown compression")
 
 _FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "archive_version_details": (c_char_p, ()),
@@ -44,6 +46,7 @@ _FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "archive_entry_pathname_utf8": (c_char_p, (c_void_p,)),
     "archive_entry_pathname": (c_char_p, (c_void_p,)),
     "archive_entry_is_encrypted": (c_int, (c_void_p,)),
+    "archive_entry_filetype": (c_uint, (c_void_p,)),
 }
 _FORMATS: Final = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "raw", "tar", "zip_streamable")
 _FILTERS: Final = ("lz4", "lzip", "lzma", "compress")
@@ -151,7 +154,7 @@ class Reader:
         text = message.lower()
         if "encrypt" in text or "crypto" in text:
             return Encrypted(message)
-        if "unsupported" in text or "not supported" in text or "unknown compression" in text:
+        if any(words in text for words in _UNSUPPORTED):
             return Unsupported(message)
         # Asked before a format was recognised, 3.8.10 dies.
         is_recognised = self._library.archive_format(self._handle) != 0
@@ -188,6 +191,11 @@ class Entry:
     @property
     def is_encrypted(self) -> bool:
         return bool(self._library.archive_entry_is_encrypted(self._header) > 0)
+
+    @property
+    def is_folder_or_link(self) -> bool:
+        mode: int = self._library.archive_entry_filetype(self._header)
+        return stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
     def read(self, size_bytes: int) -> bytes:
         """Some of the data, nothing at its end. A hole in a sparse file is zeros, and counts like any other data."""

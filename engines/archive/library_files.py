@@ -29,12 +29,13 @@ class _Kind:
 
 _TAR: Final = _Kind("tar", ("tar",), is_stored=True)
 _AR: Final = _Kind("ar", ("ar",), is_stored=True)
+_RAR: Final = _Kind("rar", ("rar", "rar5"))
 _ISO: Final = _Kind("iso9660", ("iso9660",), is_stored=True)
 _KINDS: Final[dict[str, _Kind]] = {
     "application/x-tar": _TAR,
     "application/x-iso9660-image": _ISO,
     "application/x-7z-compressed": _Kind("7z", ("7zip",)),
-    "application/vnd.rar": _Kind("rar", ("rar", "rar5")),
+    "application/vnd.rar": _RAR,
     "application/vnd.ms-cab-compressed": _Kind("cab", ("cab",)),
     "application/x-lzh-compressed": _Kind("lzh", ("lha",)),
     "application/x-cpio": _Kind("cpio", ("cpio",), is_stored=True),
@@ -89,6 +90,8 @@ def _members(
         if entry.is_encrypted:
             yield findings.encrypted(kind.name, trail)
             continue
+        if kind is _RAR and entry.is_folder_or_link:
+            continue  # has no data, and asking for it ends the list
         content = collect(entry, sample.size_bytes, limits, budget)
         if content.data:
             yield sample.member(content.data, name)

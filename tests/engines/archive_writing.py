@@ -12,6 +12,7 @@ RAR5_MARK = b"Rar!\x1a\x07\x01\x00"
 RAR4_ENCRYPTED = 0x0004
 RAR4_GOES_ON = 0x0002
 RAR4_VOLUME = 0x0001
+RAR4_SOLID = 0x0010
 
 
 def rar4(members: Members, file_flags: int = 0, archive_flags: int = 0) -> bytes:
@@ -27,12 +28,15 @@ def rar4(members: Members, file_flags: int = 0, archive_flags: int = 0) -> bytes
 
 
 def rar5(members: Members, file_extra: bytes = b"", archive_flags: bytes = b"\x00") -> bytes:
+    """A name that ends with a slash is a folder's."""
     out = bytearray(RAR5_MARK + rar5_block(b"\x01\x00" + archive_flags))
     for name, data in members.items():
         has_extra = bool(file_extra)
         head = bytes([2, 2 | has_extra]) + (_vint(len(file_extra)) if has_extra else b"")
-        head += _vint(len(data)) + b"\x04" + _vint(len(data)) + b"\x00" + struct.pack("<I", zlib.crc32(data))
-        head += b"\x00\x01" + _vint(len(name)) + name.encode() + file_extra
+        is_folder, name = name.endswith("/"), name.rstrip("/")
+        mode = _vint(0o040755 if is_folder else 0o100644)
+        head += _vint(len(data)) + bytes([4 | is_folder]) + _vint(len(data)) + mode
+        head += struct.pack("<I", zlib.crc32(data)) + b"\x00\x01" + _vint(len(name)) + name.encode() + file_extra
         out += rar5_block(head) + data
     return bytes(out) + rar5_block(b"\x05\x00\x00")
 

@@ -117,6 +117,17 @@ def test_a_method_that_is_not_there_is_unsupported() -> None:
         assert set(found(items)) == {(FindingKind.UNSUPPORTED, "unsupported:7z-method")}
 
 
+def test_a_folder_in_a_rar_is_no_damage() -> None:
+    items = unpack(Sample(written.rar5({"folder/soup.txt": SOUP, "folder/": b""})))
+    assert [m.data for m in members(items)] == [SOUP]
+    assert found(items) == []
+
+
+def test_a_solid_rar_is_unsupported() -> None:
+    items = unpack(Sample(written.rar4(TWO, file_flags=written.RAR4_SOLID)))
+    assert set(found(items)) == {(FindingKind.UNSUPPORTED, "unsupported:rar-method")}
+
+
 def test_of_a_multi_volume_archive_what_is_there_is_read_and_the_rest_is_missing() -> None:
     first = written.rar4(ONE, written.RAR4_GOES_ON, written.RAR4_VOLUME)
     items = unpack(Sample(first))
