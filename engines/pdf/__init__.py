@@ -1,7 +1,8 @@
 """The engine for PDF files: what they do when they are opened, and what is inside their streams.
 
 It is an unpacker. `values` reads values, `document` finds objects by looking for them, `filters` and `crypt` decode
-streams, `judge` walks over what tells something, `table` holds the signs and their weights. Nothing is ever run.
+streams, `judge` walks over what tells something, `table` holds the signs and their weights, `contents` joins what
+pages are drawn with. Nothing is ever run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from engines.pdf.limits import PdfOptions as PdfOptions
 from engines.pdf.unpacker import PdfUnpacker
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
 
-_TABLE_VERSION = "1"
+_TABLE_VERSION = "2"
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:

@@ -37,22 +37,30 @@ class Cipher:
         version, revision = _int(dictionary, "V"), _int(dictionary, "R")
         if dictionary.get("Filter") != "Standard" or version not in (1, 2, 4, 5) or revision not in (2, 3, 4, 5, 6):
             raise Locked
-        self._method = _method(dictionary, version, "StmF")
-        self._string_method = _method(dictionary, version, "StrF")
+        self._dictionary = dictionary
+        self._version = version
+        self._method = _method(dictionary, version, dictionary.get("StmF"))
+        self._string_method = _method(dictionary, version, dictionary.get("StrF"))
         if revision >= 5:
             self._key = _key_256(dictionary, revision)
         else:
             self._key = _key_40_to_128(dictionary, revision, version, identifier)
         self._keeps_metadata_plain = dictionary.get("EncryptMetadata") is False
 
-    def stream(self, raw: bytes, number: int, generation: int, dictionary: Mapping[str, Value]) -> bytes:
-        kind = dictionary.get("Type")
+    def stream(
+        self, raw: bytes, number: int, generation: int, kind: Value, filters: list[str], parameters: Value
+    ) -> bytes:
+        """Args: `kind` is the stream's type; `parameters` those of its first filter, which may name a cipher."""
         if kind == "XRef" or (kind == "Metadata" and self._keeps_metadata_plain):
             return raw
-        filters = dictionary.get("Filter")
-        if filters == "Crypt" or (isinstance(filters, list) and filters[:1] == ["Crypt"]):
-            return raw  # its own filter: Identity, or one that nobody writes
-        return self._decrypt(self._method, raw, number, generation)
+        method = self._method
+        if filters[:1] == ["Crypt"]:
+            name = parameters.get("Name") if isinstance(parameters, dict) else None
+            try:
+                method = _method(self._dictionary, self._version, name)
+            except Locked:
+                return raw
+        return self._decrypt(method, raw, number, generation)
 
     def string(self, raw: bytes, number: int, generation: int) -> bytes:
         return self._decrypt(self._string_method, raw, number, generation)
@@ -81,14 +89,13 @@ def _bytes(dictionary: Mapping[str, Value], key: str, length: int) -> bytes:
     return value[:length]
 
 
-def _method(dictionary: Mapping[str, Value], version: int, role: str) -> str:
+def _method(dictionary: Mapping[str, Value], version: int, name: Value) -> str:
     """Which cipher streams or strings have: RC4 before crypt filters, else as the filter of that name says."""
     if version < 4:
         return "V2"
-    name = dictionary.get(role, "Identity")
     filters = dictionary.get("CF")
     chosen = filters.get(str(name)) if isinstance(filters, dict) else None
-    if name == "Identity" or not isinstance(chosen, dict):
+    if name in (None, "Identity") or not isinstance(chosen, dict):
         return "Identity"
     method = chosen.get("CFM", "None")
     if method in ("V2", "AESV2", "AESV3"):

@@ -61,6 +61,10 @@ class _Full(Exception):
         self.limit = limit
 
 
+class _Unknown(Exception):
+    """A filter's parameters say what we do not know."""
+
+
 def decode(
     raw: bytes, names: list[str], parameters: list[Value], budget: Budget, effort: Effort, max_bytes: int
 ) -> Decoded:
@@ -84,9 +88,13 @@ def decode(
             break
         given = parameters[place] if place < len(parameters) else None
         try:
-            data, is_whole = step(decoded.data, _Gauge(budget, effort, len(raw), max_bytes))
+            early = 0 if isinstance(given, dict) and given.get("EarlyChange") == 0 else 1
+            data, is_whole = step(decoded.data, _Gauge(budget, effort, len(raw), max_bytes, early))
             if name in _PREDICTED and isinstance(given, dict):
                 data = _unpredict(data, given, effort)
+        except _Unknown:
+            decoded.is_known = False
+            break
         except _Full as full:
             decoded.data, decoded.limit = full.data, full.limit
             break
@@ -96,10 +104,11 @@ def decode(
 
 
 class _Gauge:
-    """Charges what one filter gives. State: `out_bytes` grows."""
+    """Charges what one filter gives. State: `out_bytes` grows. `early_change` is LZW's parameter of that name."""
 
-    def __init__(self, budget: Budget, effort: Effort, raw_bytes: int, max_bytes: int) -> None:
+    def __init__(self, budget: Budget, effort: Effort, raw_bytes: int, max_bytes: int, early_change: int) -> None:
         self.effort = effort
+        self.early_change = early_change
         self._budget = budget
         self._raw_bytes = raw_bytes
         self._max_bytes = max_bytes
@@ -201,7 +210,8 @@ def _run_length(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
 
 
 def _lzw(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
-    """Variable-length codes of 9 to 12 bits, most significant bit first (7.4.4), with the usual early change."""
+    """Variable-length codes of 9 to 12 bits, most significant bit first (7.4.4)."""
+    early_change = gauge.early_change
     table = [bytes([byte]) for byte in range(256)] + [b"", b""]
     blocks: list[bytes] = []
     width, buffer, bits, pending = 9, 0, 0, 0
@@ -229,7 +239,7 @@ def _lzw(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
         if previous and len(table) < 4096:
             table.append(previous + entry[:1])
         previous = entry
-        width = min(max((len(table) + 1).bit_length(), 9), 12)
+        width = min(max((len(table) + early_change).bit_length(), 9), 12)
         if pending >= _BLOCK:
             gauge.take(pending)
             gauge.stop_at(blocks)
@@ -239,24 +249,44 @@ def _lzw(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
 
 
 def _unpredict(data: bytes, given: dict[str, Value], effort: Effort) -> bytes:
-    """Undoes PNG's predictors (7.4.4.4), which cross-reference and object streams use; TIFF's are for pictures."""
+    """Undoes TIFF's predictor and PNG's (7.4.4.4); rows may be cut short. Raises: _Unknown."""
     predictor = given.get("Predictor")
-    if not isinstance(predictor, int) or predictor < 10:
+    if not isinstance(predictor, int) or predictor in (0, 1):
         return data
     colors, bits, columns = (_number(given.get(key), default) for key, default in _GEOMETRY)
     row_bytes = -(-colors * bits * columns // 8)
-    pixel_bytes = max(colors * bits // 8, 1)
     if not 0 < row_bytes <= _ROW_BYTES_MAX:
-        return data
-    count = len(data) // (row_bytes + 1)
-    rows = np.frombuffer(data, dtype=np.uint8, count=count * (row_bytes + 1)).reshape(count, row_bytes + 1)
+        raise _Unknown
+    if predictor == 2:
+        return _tiff_rows(data, colors, bits, row_bytes)
+    pixel_bytes = max(colors * bits // 8, 1)
+    missing = -len(data) % (row_bytes + 1)
+    data += bytes(missing)
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, row_bytes + 1)
     if np.all(rows[:, 0] == 2):
-        return np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8).tobytes()
-    if not effort.take(len(data)):
-        raise _Full(data, SLOW_LIMIT)
+        out = np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8).tobytes()
+    else:
+        if not effort.take(len(data)):
+            raise _Full(data, SLOW_LIMIT)
+        out = _png_rows(data, row_bytes, pixel_bytes)
+    return out[: len(out) - min(missing, row_bytes)]
+
+
+def _tiff_rows(data: bytes, colors: int, bits: int, row_bytes: int) -> bytes:
+    """Each sample is what it adds to the one before it in its row. Raises: _Unknown for samples below a byte."""
+    if bits not in (8, 16):
+        raise _Unknown
+    missing = -len(data) % row_bytes
+    numbers = np.frombuffer(data + bytes(missing), dtype=np.uint8 if bits == 8 else np.dtype(">u2"))
+    rows = numbers.astype(np.uint8 if bits == 8 else np.uint16).reshape(-1, row_bytes * 8 // bits // colors, colors)
+    out = np.cumsum(rows, axis=1, dtype=rows.dtype).astype(numbers.dtype).tobytes()
+    return out[: len(data)]
+
+
+def _png_rows(data: bytes, row_bytes: int, pixel_bytes: int) -> bytes:
     out = bytearray()
     above = bytes(row_bytes)
-    for start in range(0, len(data) - row_bytes, row_bytes + 1):
+    for start in range(0, len(data), row_bytes + 1):
         above = _png_row(data[start], data[start + 1 : start + 1 + row_bytes], above, pixel_bytes)
         out += above
     return bytes(out)

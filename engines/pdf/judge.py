@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -168,10 +169,17 @@ class Judge:
                 names, _ = self._document.filters_of(each)
                 if len(names) > 1:
                     self.found.signs.append(table.HIDDEN_SCRIPT)
-                content: Value = self._document.decoded(each).data
+                content: Value = self._decoded(each)
             else:
                 content = self._document.plain(each if each.number else holder, each.value)
             self.add_script(text_of(content))
+
+    def _decoded(self, holder: Object) -> bytes:
+        """A script's or form's stream. One in a picture's coding is a sign: what comes out of it is not known."""
+        decoded = self._document.decoded(holder)
+        if decoded.is_picture:
+            self.found.signs.append(table.PICTURE_CODING)
+        return decoded.data
 
     def add_script(self, text: str) -> None:
         """Keeps a script, each text once, up to the ceiling for all of a document's scripts together."""
@@ -208,18 +216,23 @@ class Judge:
             for part in parts[:64]:
                 for stream in self._followed(part, "form part"):
                     if stream.stream is not None:
-                        self._form_scripts(self._document.decoded(stream).data.decode("utf-8", "replace"))
+                        self._form_scripts(_xml_of(self._decoded(stream)))
 
     def _form_scripts(self, xml: str) -> None:
-        at = xml.find("<script")
-        while at >= 0:
-            start = xml.find(">", at)
-            end = xml.find("</script", start)
-            if start < 0:
-                return
-            if "javascript" in xml[at:start].lower():
-                self.add_script(xml[start + 1 : end if end >= 0 else len(xml)])
-            at = xml.find("<script", max(end, start)) if end >= 0 else -1
+        at = 0
+        while (tag := _SCRIPT_TAG.search(xml, at)) is not None:
+            end = _SCRIPT_END.search(xml, tag.end())
+            at = end.end() if end else len(xml)
+            if "javascript" in tag[0].lower():
+                self.add_script(xml[tag.end() : end.start() if end else len(xml)])
+
+
+_SCRIPT_TAG = re.compile(r"<(?:[\w.-]{1,64}:)?script\b[^>]{0,4096}>")
+_SCRIPT_END = re.compile(r"</(?:[\w.-]{1,64}:)?script\b")
+
+
+def _xml_of(data: bytes) -> str:
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace").replace("\0", "")
 
 
 _KEYS: Final = frozenset({"OpenAction", "AA", "S", "JS", "JavaScript", "EF", "XFA", "Subtype", "Type"})

@@ -42,6 +42,8 @@ FILTER_CHAIN: Final = Indicator("pdf:filter-chain", "hidden", 15, MEDIUM, "T1027
                                 "A stream went through more than two filters")
 HIDDEN_SCRIPT: Final = Indicator("pdf:hidden-script", "hidden", 15, MEDIUM, "T1027", "7.4",
                                  "A script stands behind a chain of filters")
+PICTURE_CODING: Final = Indicator("pdf:script-as-picture", "hidden", 60, HIGH, "T1027", "7.4.8",
+                                  "A script or form stands in the coding of a picture")
 LATE_HEADER: Final = Indicator("pdf:late-header", "malformed", 5, LOW, "T1036.008", "7.5.2; PDF 1.7 Appendix H",
                                "Something stands before the header")
 NO_END: Final = Indicator("pdf:no-end", "malformed", 5, LOW, "", "7.5.5", "The end is missing")
@@ -49,8 +51,8 @@ DAMAGED: Final = Indicator("pdf:damaged", "malformed", 5, LOW, "", "7.5", "Struc
 
 PROPERTIES: Final = (
     SCRIPT, OPENS_SCRIPT, DOCUMENT_SCRIPT, LAUNCH, LAUNCH_COMMAND, OPENS_ADDRESS, SUBMITS_ON_OPEN, SUBMIT,
-    REMOTE_FILE, ATTACHMENT, PROGRAM, RICH_MEDIA, XFA, ESCAPED_NAMES, FILTER_CHAIN, HIDDEN_SCRIPT, LATE_HEADER,
-    NO_END, DAMAGED,
+    REMOTE_FILE, ATTACHMENT, PROGRAM, RICH_MEDIA, XFA, ESCAPED_NAMES, FILTER_CHAIN, HIDDEN_SCRIPT,
+    PICTURE_CODING, LATE_HEADER, NO_END, DAMAGED,
 )
 
 _EVAL = re.compile(r"(?<![\w.])eval[ \t]*\(|\[\"eval\"\]|\.eval[ \t]*\(|(?<!\w)new[ \t]+function[ \t]*\(")

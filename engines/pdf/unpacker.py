@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from engines.pdf import findings, table
+from engines.pdf.contents import Contents, is_contents
 from engines.pdf.crypt import Cipher, Locked
 from engines.pdf.document import Document, Object
 from engines.pdf.filters import Decoded
@@ -22,7 +22,8 @@ from icapd.scan.model import Budget, Finding, Sample
 MEDIA_TYPE: Final = "application/pdf"
 HEADER_WITHIN_BYTES: Final = 1024
 _ORDINARY_FILTERS: Final = 2
-_NOT_FILTER_NAME = re.compile(r"[^A-Za-z0-9.-]")
+_MAGIC: Final = b"%PDF"
+_ENCRYPTIONS_MAX: Final = 8
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 _TEXT_ENDS: Final = b"\0\t\n\f\r "
 
@@ -36,71 +37,92 @@ class PdfUnpacker:
         self._options = options
 
     def opens(self, sample: Sample) -> bool:
-        """What is identified as PDF, and what has its header where readers look for it, whatever else it is."""
-        return sample.identity.media_type == MEDIA_TYPE or b"%PDF-" in sample.data[: HEADER_WITHIN_BYTES + 5]
+        """What is identified as PDF, and what has its header where readers look for it, whatever else it is.
+
+        PDFium reads a file without the header's dash and version.
+        """
+        return sample.identity.media_type == MEDIA_TYPE or _MAGIC in sample.data[: HEADER_WITHIN_BYTES + len(_MAGIC)]
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
         """Raises: LimitReached, DeadlineReached."""
         document = Document(sample.data, budget, self._options.max_stream_bytes)
         document.read()
-        notes: list[Finding] = []
-        if not _unlock(document):
-            notes.append(findings.encrypted(sample.trail))
-            found = Judge(document, budget).run()
-            members: list[tuple[Object, Decoded]] = []
-        else:
-            members = document.unpack_objects()
-            found = Judge(document, budget).run()
+        is_locked = not _unlock(document)
+        packed = document.unpack_objects()
+        found = Judge(document, budget).run()
         signs = [*found.signs, *_script_signs(found, budget), *_structure_signs(document, sample)]
         yield from add_up(ENGINE, signs, table.COMBINATIONS, self._options.thresholds, sample.trail)
-        yield from notes
+        if is_locked:
+            yield findings.encrypted(sample.trail)
         if found.is_cut:
             document.limits.add(SCRIPTS_LIMIT)
-        if not notes:
-            yield from _scripts(found, sample, budget)
-            yield from self._members(document, found, members, sample, budget)
+        yield from _scripts(found, sample, budget)
+        for item in _members(document, found, packed, sample, budget):
+            if not (is_locked and isinstance(item, Finding)):  # what is encrypted cannot be decoded either
+                yield item
         for name in sorted(document.limits):
             yield findings.limit(name, sample.trail)
 
-    def _members(
-        self,
-        document: Document,
-        found: Judgement,
-        unpacked: list[tuple[Object, Decoded]],
-        sample: Sample,
-        budget: Budget,
-    ) -> Iterator[Sample | Finding]:
-        """Attachments under their names, then every stream that is no picture."""
-        done = {holder.stream for holder, _ in unpacked}
-        for holder, decoded in unpacked:
-            yield from _member(holder, decoded, f"stream {holder.number}", sample, budget)
-        for holder in document.streams:
-            attached = found.attachments.get(holder.stream) if holder.stream else None
-            if holder.stream in done or (attached is None and _is_left_alone(document, holder)):
+
+def _members(
+    document: Document,
+    found: Judgement,
+    packed: list[tuple[Object, Decoded]],
+    sample: Sample,
+    budget: Budget,
+) -> Iterator[Sample | Finding]:
+    """Attachments under their names, then every stream that is no picture; contents of pages together."""
+    contents = Contents(sample, budget)
+    done = {holder.stream: decoded for holder, decoded in packed}
+    for holder in document.streams:
+        attached = found.attachments.get(holder.stream) if holder.stream else None
+        decoded = done.get(holder.stream)
+        if decoded is None:
+            if attached is None and not holder.is_plain and _is_left_alone(document, holder):
                 continue
-            name = f"stream {holder.number}" if attached is None else attached.translate(_CONTROL)[:255]
-            yield from _member(holder, document.decoded(holder), name, sample, budget)
+            decoded = document.decoded(holder)
+        name = f"stream {holder.number}" if attached is None else attached.translate(_CONTROL)[:255]
+        if attached is None and is_contents(decoded.data):
+            yield from _shortfall(holder, decoded, name, sample)
+            yield from contents.add(name, decoded.data)
+        else:
+            yield from _member(holder, decoded, name, sample, budget)
+    yield from contents.rest()
 
 
 def _unlock(document: Document) -> bool:
-    """Finds the keys of an encrypted document; False when it needs a password."""
-    dictionaries = [*document.trailers, *(each.dictionary for each in document.streams)]
-    for trailer in dictionaries:
-        given = trailer.get("Encrypt")
-        if given is None:
-            continue
+    """Finds the keys of an encrypted document; False when it names an encryption that needs a password.
+
+    Any trailer and cross-reference stream may name it, with an identifier that may stand in another one: which of
+    them a reader believes is not for us to know.
+    """
+    tables = [each.dictionary for each in document.streams if not each.is_plain]
+    dictionaries = [each for each in (*document.trailers, *tables) if "Encrypt" in each or "ID" in each]
+    is_locked = False
+    for given in _distinct(each["Encrypt"] for each in dictionaries if "Encrypt" in each):
         resolved = document.first(given)
         if not isinstance(resolved, dict):
             continue
         known: dict[str, Value] = {key: document.first(value) for key, value in resolved.items()}
-        identifiers = [document.first(each.get("ID")) for each in dictionaries if "ID" in each]
-        first = next((each[0] for each in identifiers if isinstance(each, list) and each), b"")
-        try:
-            document.cipher = Cipher(known, first if isinstance(first, bytes) else b"")
-        except Locked:
-            return False
-        return True
-    return True
+        identifiers = [document.first(each.get("ID")) for each in dictionaries]
+        firsts = [each[0] for each in identifiers if isinstance(each, list) and each and isinstance(each[0], bytes)]
+        for identifier in _distinct([*firsts, b""]):
+            try:
+                document.cipher = Cipher(known, identifier if isinstance(identifier, bytes) else b"")
+            except Locked:
+                is_locked = True
+            else:
+                return True
+    return not is_locked
+
+
+def _distinct(values: Iterable[Value]) -> list[Value]:
+    """The last ones, no value twice; as many as may be tried."""
+    found: list[Value] = []
+    for value in values:
+        if value not in found[-_ENCRYPTIONS_MAX:]:
+            found.append(value)
+    return found[: -_ENCRYPTIONS_MAX - 1 : -1]
 
 
 def _script_signs(found: Judgement, budget: Budget) -> Iterator[Indicator]:
@@ -117,7 +139,9 @@ def _structure_signs(document: Document, sample: Sample) -> Iterator[Indicator]:
     if document.problems:
         yield table.DAMAGED
     try:
-        is_chained = any(len(document.filters_of(each)[0]) > _ORDINARY_FILTERS for each in document.streams)
+        is_chained = any(
+            len(document.filters_of(each)[0]) > _ORDINARY_FILTERS for each in document.streams if not each.is_plain
+        )
     except LimitReached as reached:
         document.note(reached)
     else:
@@ -147,11 +171,16 @@ def _member(
 ) -> Iterator[Sample | Finding]:
     if decoded.is_picture:
         return
+    yield from _shortfall(holder, decoded, name, sample)
+    if decoded.data:
+        budget.take_member()
+        yield sample.member(decoded.data, name)
+
+
+def _shortfall(holder: Object, decoded: Decoded, name: str, sample: Sample) -> Iterator[Finding]:
+    """Why a stream is not what a reader would make of it."""
     size_bytes = holder.stream[1] - holder.stream[0] if holder.stream else 0
     if not decoded.is_known:
         yield findings.unsupported("unknown", (*sample.trail, name))
     elif size_bytes > len(_TEXT_ENDS) and not decoded.data and not decoded.is_whole:
         yield findings.corrupt((*sample.trail, name))
-    if decoded.data:
-        budget.take_member()
-        yield sample.member(decoded.data, name)

@@ -20,7 +20,7 @@ STRING_BYTES_MAX: Final = 4 * 1024 * 1024
 _BYTES_A_TOKEN: Final = 64
 """So many bytes of a string or comment count like one token more: objects may overlap, and be read many times."""
 
-SPACE: Final = rb"\0\t\n\f\r "
+_BLANKS: Final = frozenset((b"\0", b"\t", b"\n", b"\f", b"\r", b" "))
 _BLANK = re.compile(rb"[\0\t\n\f\r ]*")
 _LINE = re.compile(rb"[^\r\n]*")
 _REF = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]{1,64}(\d{1,10})[\0\t\n\f\r ]{1,64}R(?![A-Za-z])")
@@ -97,9 +97,13 @@ class Reader:
         """Past white space and comments."""
         data = self._data
         while True:
-            blank = _BLANK.match(data, at)
-            at = blank.end() if blank else at
-            if data[at : at + 1] != b"%":
+            first = data[at : at + 1]
+            if first in _BLANKS:
+                blank = _BLANK.match(data, at)
+                assert blank is not None
+                at = blank.end()
+                first = data[at : at + 1]
+            if first != b"%":
                 return at
             line = _LINE.match(data, at)
             end = line.end() if line else at + 1

@@ -211,4 +211,4 @@ def is_inert(data: Buffer, media_type: str, *, is_thorough: bool = True) -> bool
         is_proven = proof(data, size, is_thorough)
     except (struct.error, IndexError):  # cut short inside a part's head
         return False
-    return is_proven and data.find(_ZIP_END) < 0 and b"%PDF-" not in data[:_PDF_WITHIN_BYTES]
+    return is_proven and data.find(_ZIP_END) < 0 and b"%PDF" not in data[:_PDF_WITHIN_BYTES]
