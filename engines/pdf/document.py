@@ -16,12 +16,12 @@ from typing import Final
 
 from engines.pdf.crypt import Cipher
 from engines.pdf.filters import Decoded, Effort, decode
-from engines.pdf.values import TOKENS_MAX, Name, Reader, Ref, Value
+from engines.pdf.values import BYTES_FOR_A_TOKEN, TOKENS_MAX, Name, Reader, Ref, Value
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Buffer
 
 OBJECTS_MAX: Final = 400_000
-CANDIDATES_MAX: Final = 1_000_000
+CANDIDATES_MAX: Final = 500_000
 """Places where an object may begin."""
 PACKED_BYTES_MAX: Final = 64 * 1024 * 1024
 PACKED_LIMIT: Final = "pdf.max_object_stream_bytes"
@@ -106,7 +106,7 @@ class Document:
         self._budget = budget
         self._max_stream_bytes = max_stream_bytes
         self._effort = Effort()
-        self._tokens = [TOKENS_MAX]
+        self._tokens = [TOKENS_MAX + len(data) // BYTES_FOR_A_TOKEN]
         self._reader = Reader(data, self._tokens, self.escaped)
         self._places: defaultdict[int, list[tuple[Buffer, int]]] = defaultdict(list)
         self.streams: list[Object] = []

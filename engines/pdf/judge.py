@@ -15,7 +15,7 @@ from icapd.scan.engine_api import LimitReached
 from icapd.scan.indicators import Indicator
 from icapd.scan.model import Budget
 
-ACTIONS_MAX: Final = 50_000
+ACTIONS_MAX: Final = 30_000
 ACTIONS_LIMIT: Final = "pdf.max_actions"
 SCRIPTS_LIMIT: Final = "pdf.max_script_bytes"
 _NEXT_MAX: Final = 32

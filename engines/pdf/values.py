@@ -14,7 +14,9 @@ from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Buffer
 
 DEPTH_MAX: Final = 48
-TOKENS_MAX: Final = 400_000
+TOKENS_MAX: Final = 300_000
+"""Of one document, and one more for each `BYTES_FOR_A_TOKEN` of it."""
+BYTES_FOR_A_TOKEN: Final = 128
 TOKENS_LIMIT: Final = "pdf.max_tokens"
 STRING_BYTES_MAX: Final = 4 * 1024 * 1024
 _BYTES_A_TOKEN: Final = 64
