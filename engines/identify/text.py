@@ -56,7 +56,8 @@ _JAVASCRIPT = re.compile(
     rb"|jQuery|webpackJsonp|Object|exports|require|\$)\s*[.(\[=]|if\s*\(\s*(?:!|typeof|window|document|require)|try\s*\{"
     rb"|class\s+[\w$]+\s+extends\b|(?:class|new|return|throw|typeof|void)\s+[\w$]+\s*[.({;])"
 )
-_COMMENT = re.compile(rb"(?:/\*.*?(?:\*/|\Z)|//[^\n]*(?:\n|\Z)|<!--.*?(?:-->|\Z)|\s+)+", re.DOTALL)
+_COMMENT_ENDS: Final = ((b"/*", b"*/"), (b"//", b"\n"), (b"<!--", b"-->"))
+_COMMENT_STARTS: Final = tuple(start for start, _ in _COMMENT_ENDS)
 _MAIL = re.compile(
     rb"(?:(?:return-path|received|from|to|subject|date|message-id|mime-version|delivered-to|x-[\w-]+|dkim-signature|"
     rb"content-type|reply-to|arc-seal|authentication-results):[^\n]*\n(?:[ \t][^\n]*\n)*){3,}",
@@ -128,6 +129,15 @@ def text_identity(head: bytes) -> Identity | None:
     return _source(body)
 
 
+def _behind_comments(body: bytes) -> bytes:
+    """What follows the comments and space that a text begins with; nothing when a comment has no end here."""
+    rest = body
+    while rest.startswith(_COMMENT_STARTS):
+        end = next(end for start, end in _COMMENT_ENDS if rest.startswith(start))
+        rest = rest.partition(end)[2].lstrip()
+    return rest
+
+
 def _markup(body: bytes) -> Identity:
     if b"<hta:application" in body.lower():
         return HTA
@@ -135,8 +145,7 @@ def _markup(body: bytes) -> Identity:
         return HTML
     if body.startswith((b"<?php", b"<?=")):
         return PHP
-    comment = _COMMENT.match(body)
-    inner = body[comment.end() :] if comment else body
+    inner = _behind_comments(body)
     if not inner or _HTML.match(inner):
         return HTML
     root = _ROOT.search(inner)
@@ -147,8 +156,7 @@ def _markup(body: bytes) -> Identity:
 
 def _source(body: bytes) -> Identity:
     """Programs and style sheets by how they begin after comments; anything else is plain text."""
-    comment = _COMMENT.match(body) if body.startswith((b"/*", b"//")) else None
-    code = body[comment.end() :] if comment else body
+    code = _behind_comments(body) if body.startswith((b"/*", b"//")) else body
     if _JAVASCRIPT.match(code):
         return JAVASCRIPT
     if _CSS.match(code):
@@ -158,8 +166,8 @@ def _source(body: bytes) -> Identity:
     if _BATCH.match(body):
         return BATCH
     lower = body.lower()
-    if any(word in lower for word in _VBSCRIPT_WORDS) and _VBSCRIPT.search(lower):
+    if any(map(lower.__contains__, _VBSCRIPT_WORDS)) and _VBSCRIPT.search(lower):
         return VBSCRIPT
-    if any(word in lower for word in _POWERSHELL_WORDS) and _POWERSHELL.search(lower):
+    if any(map(lower.__contains__, _POWERSHELL_WORDS)) and _POWERSHELL.search(lower):
         return POWERSHELL
     return PLAIN
