@@ -15,7 +15,7 @@ from icapd.config.schema import Rule
 from icapd.errors import ConfigurationError, Problem
 from icapd.policy.conditions import entries
 from icapd.policy.facts import Action, Decision, Facts
-from icapd.policy.index import fixed_tables, judged_tables, verdict_masks
+from icapd.policy.index import FixedTables, judged_tables, verdict_masks
 from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
 from icapd.scan.model import ScanReport, Verdict
@@ -59,7 +59,7 @@ class Policy:
         self.rules = tuple(rules)
         self.edits_responses = any(rule.decision.edits and _is_for_responses(rule) for rule in rules)
         self._all = (1 << len(rules)) - 1
-        self._fixed = tuple(fixed_tables(rules))
+        self._fixed = FixedTables(rules)
         self._judged = tuple(judged_tables(rules))
         self._by_verdict = verdict_masks(rules)
         self._spoken_early = _may_speak_early(rules)
@@ -72,9 +72,7 @@ class Policy:
         """
         if not self._spoken_early and listed is None:
             return None
-        rules, left = self.rules, self._all
-        for table in self._fixed:
-            left &= table(facts)
+        rules, left = self.rules, self._fixed.narrow(self._all, facts)
         may_refuse_otherwise = False
         while left:
             lowest = left & -left
@@ -99,8 +97,7 @@ class Policy:
         report = facts.report or _NOT_SCANNED
         left, otherwise = self._by_verdict[report.verdict]
         if left:
-            for table in self._fixed:
-                left &= table(facts)
+            left = self._fixed.narrow(left, facts)
             for judged in self._judged:
                 left &= judged(facts, report)
         while left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icapd.config.schema import Rule
@@ -14,6 +14,7 @@ from icapd.policy.decide import UNCOVERED, Policy, compile_policy
 from icapd.policy.facts import Action, Decision, Facts
 from icapd.policy.outcomes import MEANING, Result
 from icapd.scan.model import UNKNOWN_IDENTITY, Finding, FindingKind, Identity, ScanReport, Verdict
+from tests.policy.test_index import EXAMPLES
 
 
 def rule(name: str, action: str, **when: Any) -> Rule:
@@ -206,7 +207,7 @@ def test_decide_answers_every_report_like_the_plain_walk(
     assert made.decide(facts) == expected
 
 
-@settings(max_examples=400)
+@EXAMPLES
 @given(RULES, FACTS, REPORTS)
 def test_early_never_contradicts_decide(
     rules: list[tuple[str, dict[str, Any]]], facts: Facts, report: ScanReport

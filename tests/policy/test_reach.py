@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from icapd.config.policies import SHIPPED_POLICIES, shipped_rules
 from icapd.config.schema import Rule
@@ -14,7 +14,7 @@ from icapd.policy.facts import Facts
 from icapd.policy.reach import unreachable
 from icapd.policy.rules import CompiledRule, compile_rule
 from icapd.scan.model import ScanReport
-from tests.policy.test_index import FACTS, REPORTS, RULES, made_of
+from tests.policy.test_index import EXAMPLES, FACTS, REPORTS, RULES, made_of
 
 Given = tuple[str, dict[str, Any]]
 
@@ -97,7 +97,7 @@ def test_every_shipped_rule_can_decide(name: str) -> None:
     assert list(unreachable(compile_policy(name, [], shipped_rules(name)).rules)) == []
 
 
-@settings(max_examples=600)
+@EXAMPLES
 @given(RULES, FACTS, REPORTS)
 def test_what_is_called_unreachable_never_decides(
     drawn: list[tuple[str, dict[str, Any]]], facts: Facts, report: ScanReport

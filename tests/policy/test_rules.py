@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from icapd.config.schema import Rule, When
 from icapd.errors import ConfigurationError
+from icapd.policy.conditions import client_address
 from icapd.policy.facts import Facts
 from icapd.policy.names import Names
 from icapd.policy.outcomes import Result
 from icapd.policy.rules import CompiledRule, Match, compile_rule
 from icapd.scan.merge import verdict_of
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
+from tests.policy.test_index import EXAMPLES
 
 PNG = Identity("image/png", "image")
 CLEAN = ScanReport(Verdict.CLEAN)
@@ -332,3 +338,26 @@ def test_every_condition_of_the_schema_is_compiled() -> None:
     }
     for key in When.model_fields:
         assert not compiled(**{key: values.get(key, "x")}).answers(Result.MALICIOUS), key
+
+
+TEXTS_OF_CLIENTS = st.one_of(
+    st.ip_addresses().map(str),
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){2,4}", fullmatch=True),
+    st.from_regex(r"\[?[0-9a-f:.]{1,20}\]?(:[0-9]{1,5})?", fullmatch=True),
+    st.ip_addresses(v=4).map(lambda address: f"::ffff:{address}"),
+    st.ip_addresses().map(lambda address: f" {address} , 192.0.2.1"),
+)
+
+
+@EXAMPLES
+@given(TEXTS_OF_CLIENTS)
+def test_a_client_is_the_address_that_the_standard_library_reads(text: str) -> None:
+    first = text.partition(",")[0].strip()
+    port = re.fullmatch(r"\[(.*)\](?::[0-9]{1,5})?|([^:]*):[0-9]{1,5}", first)
+    try:
+        address = ipaddress.ip_address(first if port is None else port[1] or port[2])
+    except ValueError:
+        assert client_address(text) is None
+        return
+    plain = getattr(address, "ipv4_mapped", None) or address
+    assert client_address(text) == (plain.version, int(plain))
