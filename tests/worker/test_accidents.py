@@ -73,7 +73,7 @@ def test_a_body_whose_scanner_is_killed_is_scanned_by_another(bench: ScannerBenc
     for pid in bench.scanner_pids:
         kill(pid)
     wait_until(lambda: bench.counters.values().get("icapd_scan_retries_total", []) != before)
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("unlucky"))
 
     assert isinstance(bench.outcomes["unlucky"], Examination)
@@ -86,7 +86,7 @@ def test_one_that_is_tried_again_keeps_nobody_from_being_served(single: ScannerB
         single.submit(order("find", name), name)
     [pid] = single.scanner_pids
     kill(pid)
-    gate.touch()
+    open_gate(gate)
     wait_until(single.has_ended("unlucky", "1", "2"))
 
     assert all(isinstance(outcome, Examination) for outcome in single.outcomes.values())
@@ -218,7 +218,7 @@ def test_scanners_end_with_their_nursery_and_a_new_one_comes(bench: ScannerBench
     bench.submit(order("wait", gate), "running")
     os.kill(nursery, signal.SIGKILL)
     wait_gone([nursery, *scanners])
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("running"))
 
     assert isinstance(bench.outcomes["running"], Examination)

@@ -57,7 +57,7 @@ def test_a_client_with_one_body_does_not_wait_for_all_of_another(single: Scanner
     for number in range(5):
         single.submit(order("find", number), f"many {number}", client="greedy")
     single.submit(order("find", "one"), "one", client="modest")
-    gate.touch()
+    open_gate(gate)
     wait_until(single.has_ended("one", *(f"many {number}" for number in range(5))))
 
     assert list(single.outcomes)[:3] == ["first", "many 0", "one"]
@@ -73,7 +73,7 @@ def test_where_all_is_full_the_greediest_client_gives_way(make: Make, tmp_path: 
     assert [(name, type(outcome)) for name, outcome in bench.outcomes.items()] == [("3", Overloaded)]
     bench.submit(order("find", "two"), "two", client="modest")
     assert isinstance(bench.outcomes["two"], Overloaded)
-    gate.touch()
+    open_gate(gate)
     wait_until(bench.has_ended("running", "1", "2", "one"))
 
     assert dict(bench.counters.values()["icapd_scans_refused_total"]) == {("small",): 2}
