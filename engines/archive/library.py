@@ -1,8 +1,7 @@
-"""libarchive, bound by hand: the functions that list an archive in memory and give its data block by block.
+"""Reads archives in memory through libarchive: their members in order, and the data of each block by block.
 
-Loaded once, when the engine is built, from the wheel of `archi`, which carries it, else from the system. Only the
-formats that are asked for are read, only through filters that are in the library itself (it would start programs for
-others), and nothing is ever extracted: that half of the library is not bound.
+Only the formats that are asked for are read, only through filters that are in the library itself (it would start
+programs for others), and nothing is ever extracted.
 """
 
 from __future__ import annotations
@@ -11,83 +10,22 @@ import ctypes
 import errno
 import stat
 from collections.abc import Iterator, Sequence
-from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
-from functools import cache
-from importlib.metadata import PackageNotFoundError, files
+from ctypes import byref, c_int64, c_size_t, c_void_p
 from typing import Final
 
 import numpy
 
+from engines.archive.binding import load
 from engines.archive.streams import DICTIONARY_BYTES, OUT_BLOCK, Broken, Encrypted, Unsupported
-from icapd.scan.engine_api import ConfigurationError, LimitReached, Problem
+from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Buffer
 
-_CARRIER: Final = "archi"
-_SYSTEM_NAME: Final = "libarchive.so.13"
 _EOF: Final = 1
 _OK: Final = 0
 _RETRY: Final = -10
 _WARN: Final = -20
 _RETRIES_MAX: Final = 64
 _UNSUPPORTED: Final = ("unsupported", "not supported", "support unavailable", "unknown compression")
-
-_FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
-    "archive_version_details": (c_char_p, ()),
-    "archive_read_new": (c_void_p, ()),
-    "archive_read_free": (c_int, (c_void_p,)),
-    "archive_read_add_passphrase": (c_int, (c_void_p, c_char_p)),
-    "archive_read_open_memory": (c_int, (c_void_p, c_void_p, c_size_t)),
-    "archive_read_next_header": (c_int, (c_void_p, c_void_p)),
-    "archive_read_data_block": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
-    "archive_read_has_encrypted_entries": (c_int, (c_void_p,)),
-    "archive_format": (c_int, (c_void_p,)),
-    "archive_errno": (c_int, (c_void_p,)),
-    "archive_error_string": (c_char_p, (c_void_p,)),
-    "archive_entry_pathname_utf8": (c_char_p, (c_void_p,)),
-    "archive_entry_pathname": (c_char_p, (c_void_p,)),
-    "archive_entry_is_encrypted": (c_int, (c_void_p,)),
-    "archive_entry_filetype": (c_uint, (c_void_p,)),
-}
-_FORMATS: Final = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "raw", "tar", "zip_streamable")
-_FILTERS: Final = ("lz4", "lzip", "lzma", "compress")
-
-
-def load() -> ctypes.CDLL:
-    """The library, its functions declared.
-
-    Raises: ConfigurationError where there is none, or one without the functions we need.
-    """
-    try:
-        return _load()
-    except (OSError, AttributeError) as error:
-        raise ConfigurationError([Problem("engines.archive", f"libarchive cannot be loaded: {error}")]) from error
-
-
-@cache
-def _load() -> ctypes.CDLL:
-    library = ctypes.CDLL(_path())
-    declared = dict(_FUNCTIONS)
-    for names, kind in ((_FORMATS, "format"), (_FILTERS, "filter")):
-        declared |= {f"archive_read_support_{kind}_{name}": (c_int, (c_void_p,)) for name in names}
-    for name, (result, arguments) in declared.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-def _path() -> str:
-    """The wheel's own library: the same on every machine, and newer than that of most distributions."""
-    try:
-        carried = [path for path in files(_CARRIER) or () if path.name.startswith("libarchive-")]
-    except PackageNotFoundError:
-        carried = []
-    return str(carried[0].locate()) if carried else _SYSTEM_NAME
-
-
-def version() -> str:
-    """Of the library and of the decompressors it was built with."""
-    text: bytes = load().archive_version_details()
-    return text.decode()
 
 
 class Reader:

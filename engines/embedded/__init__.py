@@ -12,15 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.embedded.limits import EmbeddedOptions as EmbeddedOptions
-from engines.embedded.unpacker import EmbeddedUnpacker
-from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     return {}
 
 
-def _build(options: EngineOptions, material: Material) -> EmbeddedUnpacker:
+def _build(options: EngineOptions, material: Material) -> Unpacker:
+    from engines.embedded.unpacker import EmbeddedUnpacker  # here: only who builds engines loads what parses bodies
+
     assert isinstance(options, EmbeddedOptions)
     return EmbeddedUnpacker(options)
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from engines.hashes.engine import HashesEngine
-from engines.hashes.lists import read_lists
-from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+from icapd.scan.engine_api import Engine, EngineOptions, EngineSpec, Material
 
 
 class HashesOptions(EngineOptions):
@@ -31,12 +29,18 @@ class HashesOptions(EngineOptions):
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     assert isinstance(options, HashesOptions)
+    if not (options.deny or options.allow):
+        return {}
+    from engines.hashes.lists import read_lists  # here: numpy takes a tenth of a second to import
+
     return read_lists(
         deny=[resolve(entry) for entry in options.deny], allow=[resolve(entry) for entry in options.allow]
     )
 
 
-def _build(options: EngineOptions, material: Material) -> HashesEngine:
+def _build(options: EngineOptions, material: Material) -> Engine:
+    from engines.hashes.engine import HashesEngine
+
     return HashesEngine(material, options.timeout_s)
 
 

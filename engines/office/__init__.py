@@ -13,8 +13,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 
 from engines.office.limits import OfficeOptions as OfficeOptions
-from engines.office.unpacker import OfficeUnpacker
-from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
 _TABLES_VERSION = "1"
 
@@ -23,7 +22,9 @@ def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     return {}
 
 
-def _build(options: EngineOptions, material: Material) -> OfficeUnpacker:
+def _build(options: EngineOptions, material: Material) -> Unpacker:
+    from engines.office.unpacker import OfficeUnpacker  # here: only who builds engines loads what parses bodies
+
     assert isinstance(options, OfficeOptions)
     return OfficeUnpacker(options)
 

@@ -12,8 +12,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 
 from engines.pdf.limits import PdfOptions as PdfOptions
-from engines.pdf.unpacker import PdfUnpacker
-from icapd.scan.engine_api import EngineOptions, EngineSpec, Material
+from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
 _TABLE_VERSION = "2"
 
@@ -22,7 +21,9 @@ def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     return {}
 
 
-def _build(options: EngineOptions, material: Material) -> PdfUnpacker:
+def _build(options: EngineOptions, material: Material) -> Unpacker:
+    from engines.pdf.unpacker import PdfUnpacker  # here: only who builds engines loads what parses bodies
+
     assert isinstance(options, PdfOptions)
     return PdfUnpacker(options)
 

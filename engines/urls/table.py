@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from itertools import repeat
 from zlib import crc32
 
-import numpy as np
-
 from icapd.scan.model import Buffer
 
 LISTS_MAX = 1 << 14
@@ -49,6 +47,8 @@ class TableBuilder:
 
     def build(self) -> tuple[bytes, bytes]:
         """Returns: the records, each once, and the index."""
+        import numpy as np  # here: fronts look names up, and build no table
+
         count = len(self._hashes)
         bits = max((count // _BUCKET_NAMES).bit_length(), 1)
         hashes = np.array(self._hashes, dtype=np.uint32)

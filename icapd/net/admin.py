@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from icapd.observe.metrics import SummedCollector, Values
+from icapd.observe.metrics import Values
 
 
 class _Text(Resource):
@@ -39,9 +37,6 @@ class _Metrics(Resource):
     def __init__(self, collect: Callable[[], Deferred[Values]]) -> None:
         Resource.__init__(self)
         self._collect = collect
-        self._summed = SummedCollector()
-        self._registry = CollectorRegistry()
-        self._registry.register(self._summed)
 
     def render_GET(self, request: Request) -> int:
         is_gone: list[Any] = []
@@ -52,9 +47,10 @@ class _Metrics(Resource):
     def _answer(self, values: Values, request: Request, is_gone: list[Any]) -> None:
         if is_gone:
             return
-        self._summed.values = values
-        request.setHeader(b"Content-Type", CONTENT_TYPE_LATEST.encode("ascii"))
-        request.write(generate_latest(self._registry))
+        from icapd.observe.exposition import CONTENT_TYPE, exposition  # here: no start waits for it
+
+        request.setHeader(b"Content-Type", CONTENT_TYPE)
+        request.write(exposition(values))
         request.finish()
 
 

@@ -6,18 +6,15 @@ A counter of a front that died is kept by the supervisor, so that sums never fal
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
 Values = dict[str, list[tuple[Labels, float]]]
 """Metric name to its samples. A histogram's samples have the bucket's bound, or "sum", as their last label."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_BOUNDS = (*(str(bound) for bound in DURATION_BUCKETS_S), "+Inf")
+BOUNDS = (*(str(bound) for bound in DURATION_BUCKETS_S), "+Inf")
 
 
 class Definition(NamedTuple):
@@ -163,7 +160,7 @@ class Counters:
         for name, histograms in self._histograms.items():
             samples = values.setdefault(name, [])
             for labels, histogram in histograms.items():
-                samples += [((*labels, bound), n) for bound, n in zip(_BOUNDS, histogram.counts, strict=True)]
+                samples += [((*labels, bound), n) for bound, n in zip(BOUNDS, histogram.counts, strict=True)]
                 samples.append(((*labels, "sum"), histogram.total_s))
         return values
 
@@ -198,41 +195,3 @@ def add_up(parts: Iterable[Values]) -> Values:
 def without_gauges(values: Values) -> Values:
     """What is left of a process that has ended: its counters and histograms."""
     return {name: samples for name, samples in values.items() if DEFINITIONS[name].kind != "gauge"}
-
-
-class SummedCollector(Collector):
-    """Shows summed values to prometheus-client. `values` is replaced before each scrape."""
-
-    def __init__(self) -> None:
-        self.values: Values = {}
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        for name, definition in DEFINITIONS.items():
-            if not definition.is_published:
-                continue
-            samples = self.values.get(name, [])
-            if definition.kind == "histogram":
-                yield _histogram(name, definition, samples)
-                continue
-            family = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
-            metric = family(name, definition.text, labels=definition.labels)
-            if not samples and not definition.labels:
-                metric.add_metric((), 0)
-            for labels, value in samples:
-                metric.add_metric(labels, value)
-            yield metric
-
-
-def _histogram(name: str, definition: Definition, samples: list[tuple[Labels, float]]) -> HistogramMetricFamily:
-    metric = HistogramMetricFamily(name, definition.text, labels=definition.labels)
-    series: dict[Labels, dict[str, float]] = {}
-    for labels, value in samples:
-        series.setdefault(tuple(labels[:-1]), {})[labels[-1]] = value
-    for labels, by_bound in series.items():
-        running = 0.0
-        buckets = []
-        for bound in _BOUNDS:
-            running += by_bound.get(bound, 0)
-            buckets.append((bound, running))
-        metric.add_metric(labels, buckets, by_bound.get("sum", 0.0))
-    return metric

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 import zstandard
 
-from engines.archive import ArchiveOptions, library, xar_files
+from engines.archive import ArchiveOptions, binding, xar_files
 from icapd.scan.model import FindingKind, Sample
 from tests.engines import archive_fixtures as made
 from tests.engines import archive_writing as written
@@ -111,7 +111,7 @@ def test_what_is_encrypted_is_said_to_be(name: str, data: bytes, expected: list[
 
 def test_a_method_that_is_not_there_is_unsupported() -> None:
     items = unpack(Sample(made.SEVEN_ZIP_BZIP2))
-    if "bz2lib" in library.version():
+    if "bz2lib" in binding.version():
         assert [m.data for m in members(items)] == [SOUP]
     else:
         assert set(found(items)) == {(FindingKind.UNSUPPORTED, "unsupported:7z-method")}

@@ -7,16 +7,15 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from icapd.observe.exposition import exposition
 from icapd.observe.metrics import (
     DEFINITIONS,
     DURATION_BUCKETS_S,
     Counters,
     Labels,
-    SummedCollector,
     Values,
     add_up,
     without_gauges,
@@ -28,11 +27,7 @@ COUNTERS = [name for name, definition in DEFINITIONS.items() if definition.kind 
 
 def exposed(values: Values) -> list[Metric]:
     """What a scrape shows, read back by Prometheus's own parser."""
-    collector, registry = SummedCollector(), CollectorRegistry()
-    registry.register(collector)
-    collector.values = values
-    text = generate_latest(registry).decode()
-    return list(text_string_to_metric_families(text))
+    return list(text_string_to_metric_families(exposition(values).decode()))
 
 
 def sample(families: list[Metric], name: str, **labels: str) -> float:

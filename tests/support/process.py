@@ -15,6 +15,8 @@ from typing import Self
 import pytest
 
 POLL_S = 0.01
+GIVE_UP_S = 30.0
+"""No check of how fast anything is: a machine with other things to do may take ten for a start."""
 
 
 def find_program(name: str, package: str) -> str:
@@ -25,7 +27,7 @@ def find_program(name: str, package: str) -> str:
     return found
 
 
-def wait_until(condition: Callable[[], object], what: str, deadline_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, deadline_s: float = GIVE_UP_S) -> None:
     """Raises: TimeoutError when the condition does not come true in time."""
     give_up = time.monotonic() + deadline_s
     while not condition():
@@ -59,7 +61,7 @@ class Child:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_until(self, condition: Callable[[], object], what: str, deadline_s: float = 20.0) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, deadline_s: float = GIVE_UP_S) -> None:
         """Wait for the condition, but not for a program that has ended.
 
         Raises: RuntimeError, with the program's output, when it ended or the time is over.

@@ -19,9 +19,13 @@ Result = TypeVar("Result")
 reactor = cast(ReactorBase, installed)
 
 POLL_S = 0.001
+GIVE_UP_S = 30.0
+"""No check of how fast anything is: on a machine with other things to do, a process may take ten to start."""
 
 
-def wait_for(awaited: Deferred[Result] | Coroutine[Deferred[Any], Any, Result], timeout_s: float = 10) -> Result:
+def wait_for(
+    awaited: Deferred[Result] | Coroutine[Deferred[Any], Any, Result], timeout_s: float = GIVE_UP_S
+) -> Result:
     """Runs the reactor until the result is there and returns it.
 
     Raises: what the Deferred or coroutine failed with; TimeoutError, after cancelling it, when the time is over.
@@ -49,7 +53,7 @@ def wait_for(awaited: Deferred[Result] | Coroutine[Deferred[Any], Any, Result], 
     return outcome
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = GIVE_UP_S) -> None:
     """Runs the reactor until the condition holds.
 
     Raises: TimeoutError when it does not come true in time.
