@@ -22,14 +22,18 @@ private rule web_page
 /*
     Text with blocks of code between its paragraphs, also inside JSON: how to install a program is often one such
     command. A script could pose as this, so that only a rule of medium weight asks for it.
+
+    A fence is looked for with the character behind it: three bytes are too few to begin a search with, and so is a
+    blank before them. One that ends the file is read in the condition.
 */
 private rule documentation
 {
     strings:
-        $fence = /(\n|\\n)[ \t]{0,8}```/
-        $block = /\.\. code(-block)?::/
+        $fence = /(\n|\\n)[ \t]{0,8}```[\t\n\r -~]/
+        $block = ".. code::"
+        $block_named = ".. code-block::"
     condition:
-        #fence > 1 or $block
+        #fence > 1 or (#fence == 1 and uint32be(filesize - 4) == 0x0A606060) or any of ($block*)
 }
 
 rule PowerShell_Hidden_Download

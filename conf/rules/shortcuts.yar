@@ -2,8 +2,9 @@
     Windows shortcuts that start more than a program. Their strings are UTF-16 in most files, eight-bit in some.
 
     Rules for one kind of file read its first bytes themselves, not through a private rule: only then does YARA-X
-    leave their patterns alone in every other file. No pattern may begin its search with less than four bytes, here
-    or in any rule file: a single such pattern makes all rules slower by a third and more.
+    leave their patterns alone in every other file. No pattern may begin its search with less than four bytes or with
+    a blank, here or in any rule file: a single such pattern makes all rules slower by a third and more. What is
+    repeated once or twice and stands there once (cs{1,2}cript) has the search begin behind it, at rarer letters.
 */
 
 rule Shortcut_PowerShell_Payload
@@ -49,7 +50,7 @@ rule Shortcut_Fetches_Through_System_Tool
         kind = "malware"
         reference = "https://attack.mitre.org/techniques/T1218/"
     strings:
-        $command = /(mshta|certutil|bitsadmin|regsvr32|msiexec|wscript|cscript|curl)(\.exe)?[^\r\n]{0,300}h\w{3,4}:\/\// nocase ascii wide
+        $command = /(mshta|certutil|bitsadmin|regsvr32|msiexec|wscript|cs{1,2}cript|curl)(\.exe)?[^\r\n]{0,300}h\w{3,4}:\/\// nocase ascii wide
         $split_tool = /(mshta|certutil|bitsadmin|regsvr32|msiexec)\.exe/ nocase ascii wide
         $split_address = "http" nocase wide
     condition:

