@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from engines.urls.names import CONTROLS, canonical_host, is_address, path_and_query, url_base, url_keys
-from engines.urls.table import EMPTY_INDEX, Table
+from engines.urls.names import CONTROLS, IS_CANONICAL, canonical_host, is_address, path_and_query, url_base, url_keys
+from engines.urls.table import EMPTY_FILTER, EMPTY_INDEX, Table
 from icapd.scan.engine_api import Tables
 from icapd.scan.model import Finding, FindingKind, Severity
 
@@ -48,11 +48,14 @@ _decode_lists: Final = msgspec.json.Decoder(list[ListedAs]).decode
 
 
 class _Host(NamedTuple):
-    """A host in its one form, and which lists it is on; `has_urls` when more must be asked."""
+    """What is known of a host: `findings` by its name alone; a name in its one form when URLs of it are listed."""
 
-    name: str
-    lists: tuple[int, ...]
-    has_urls: bool
+    findings: tuple[Finding, ...]
+    lists: tuple[int, ...] = ()
+    name: str | None = None
+
+
+_ON_NONE: Final = _Host(())
 
 
 class UrlLists:
@@ -61,7 +64,9 @@ class UrlLists:
     name = NAME
 
     def __init__(self, tables: Tables) -> None:
-        self._table = Table(tables.get("records", b""), tables.get("index", EMPTY_INDEX))
+        self._table = Table(
+            tables.get("records", b""), tables.get("index", EMPTY_INDEX), tables.get("filter", EMPTY_FILTER)
+        )
         listed = _decode_lists(tables["lists"][:]) if tables else []
         formats = tables["formats"][:].split() if tables else []
         self._has_names = b"hosts" in formats
@@ -73,29 +78,38 @@ class UrlLists:
     def look_up(self, host: str, port: str, target: bytes) -> tuple[Finding, ...]:
         """What lists say of a host, as claimed, and of the URL that `target` is of it."""
         found = self._look_up_host(host)
-        numbers = found.lists
-        if found.has_urls:
-            base = url_base(found.name, port).encode("utf-8", "surrogateescape")
-            for key in url_keys(base, *path_and_query(target)):
-                numbers += self._table.find(key)
-        return self._named(numbers) if numbers else ()
+        if found.name is None:
+            return found.findings
+        base = url_base(found.name, port).encode("utf-8", "surrogateescape")
+        return self._named(found.lists + self._table.find_all(url_keys(base, *path_and_query(target))))
 
     def _named(self, numbers: tuple[int, ...]) -> tuple[Finding, ...]:
+        if len(numbers) < 2:
+            return tuple(self._findings[number - 1] for number in numbers)
         exempt = self._exempt.intersection(numbers)
         return tuple(self._findings[number - 1] for number in sorted(exempt or {*numbers}))
 
     def _find_host(self, claimed: str) -> _Host:
         table = self._table
-        host = canonical_host(claimed)
-        name = host.encode("utf-8", "surrogateescape").translate(None, CONTROLS)
-        numbers = table.find(b"." + name)
+        if IS_CANONICAL(claimed):
+            host, name, has_parents = claimed, claimed.encode(), True
+        else:
+            host = canonical_host(claimed)
+            name = host.encode("utf-8", "surrogateescape").translate(None, CONTROLS)
+            has_parents = not is_address(host)
+        numbers = table.find_all(_suffixes(name, has_parents))
         if self._has_names:
             numbers += table.find(name)
-        dot = -1 if is_address(host) else name.find(b".")
-        for _ in range(_PARENTS_MAX):
-            if dot < 0:
-                break
-            numbers += table.find(name[dot:])
-            dot = name.find(b".", dot + 1)
-        has_urls = self._has_urls and bool(table.find(name.removeprefix(b"www.") + b"//"))
-        return _Host(host, numbers, has_urls)
+        if self._has_urls and table.find(name.removeprefix(b"www.") + b"//"):
+            return _Host((), numbers, host)
+        return _Host(self._named(numbers)) if numbers else _ON_NONE
+
+
+def _suffixes(name: bytes, has_parents: bool) -> list[bytes]:
+    """A name and its parents, each with a dot before it, as lists of domains have them."""
+    found = [b"." + name]
+    dot = name.find(b".") if has_parents else -1
+    while dot >= 0 and len(found) <= _PARENTS_MAX:
+        found.append(name[dot:])
+        dot = name.find(b".", dot + 1)
+    return found

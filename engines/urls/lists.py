@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple
 
 from engines.urls.engine import HAS_URLS, Kind, ListedAs, encode_lists
 from engines.urls.names import CONTROLS, canonical_host, is_address, path_and_query, url_base, url_keys
-from engines.urls.table import LISTS_MAX, RECORDS_BYTES_MAX, TableBuilder
 from icapd.scan.engine_api import ConfigurationError, Material, Problem
+
+if TYPE_CHECKING:
+    from engines.urls.building import TableBuilder
 
 Format = Literal["hosts", "domains", "urls"]
 
@@ -62,10 +64,12 @@ class _File(NamedTuple):
 
 
 def read_lists(sources: Sequence[Source]) -> Material:
-    """A table under `records` and `index`, what its numbers mean under `lists`, and which `formats` there are.
+    """A table in blocks, what its numbers mean under `lists`, and which `formats` there are.
 
     Raises: ConfigurationError with every file that cannot be read, or is no list.
     """
+    from engines.urls.building import LISTS_MAX, RECORDS_BYTES_MAX, TableBuilder  # brings numpy along
+
     builder = TableBuilder()
     numbers: dict[ListedAs, int] = {}
     formats: set[Format] = set()
@@ -85,9 +89,8 @@ def read_lists(sources: Sequence[Source]) -> Material:
         raise ConfigurationError(problems)
     if not numbers:
         return {}
-    records, index = builder.build()
     told = " ".join(sorted(formats)).encode()
-    return {"records": records, "index": index, "lists": encode_lists(list(numbers)), "formats": told}
+    return {**builder.build(), "lists": encode_lists(list(numbers)), "formats": told}
 
 
 def _files(source: Source) -> Iterator[_File]:

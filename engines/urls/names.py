@@ -20,6 +20,8 @@ SEGMENTS_MAX = 32
 """Folders of a path, and parts of a query, that are looked up; deeper than lists are."""
 
 _PLAIN = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z_-][a-z0-9_-]*")
+IS_CANONICAL = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,250}\.[a-z_-][a-z0-9_-]*").fullmatch
+"""Whether a host is surely as `canonical_host` would have it, and a name; nearly all are. Half of what that costs."""
 _HOST_MAX = 253
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _NUMBER_DIGITS_MAX = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from engines.urls import SPEC, UrlOptions
+from engines.urls.building import TableBuilder
 from engines.urls.engine import UrlLists
 from engines.urls.lists import BAD_ONE_IN, BLOCK_BYTES, LINE_BYTES
 from engines.urls.names import SEGMENTS_MAX, canonical_host
+from engines.urls.table import Table
 from icapd.errors import ConfigurationError
 from icapd.scan.engine_api import UrlEngine
 from icapd.scan.model import FindingKind, Severity
@@ -306,3 +309,54 @@ def test_hostile_paths_find_nothing_that_is_not_listed(tmp_path: Path) -> None:
     tail = "%09%80%81%0Aexample.org/b"
     assert names(engine, f"example.org/a{tail}") == []
     assert names(engine, f"example.org/{'/' * 5000}a") == ["it"]
+
+
+def test_what_is_listed_twice_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "again.txt").write_text("example.org\nother.example\n")
+    engine = made(
+        tmp_path,
+        {"path": "again.txt", "name": "it"},
+        {"path": "again.txt", "name": "it"},
+        {"path": "again.txt", "kind": "info"},
+    )
+    assert names(engine, "www.example.org/x") == ["it", "again"]
+
+
+def table_of(blocks: Mapping[str, bytes]) -> Table:
+    return Table(blocks["records"], blocks["index"], blocks["filter"])
+
+
+class TestTable:
+    def test_the_filter_is_for_names_that_are_not_there_and_lets_those_pass_that_are(self) -> None:
+        listed = [b"n%d.example" % number for number in range(20_000)]
+        builder = TableBuilder()
+        builder.add(listed, 5)
+        blocks = builder.build()
+        table = table_of(blocks)
+        assert all(table.find(name) == (5,) for name in listed)
+        assert not any(table.find(b"m%d.example" % number) for number in range(20_000))
+        bits_set = sum(value.bit_count() for value in blocks["filter"])
+        assert bits_set < 8 * len(blocks["filter"]) / 12  # of names that are not there so many are looked for
+
+    def test_lists_of_one_name_in_two_lists_are_both_there(self) -> None:
+        builder = TableBuilder()
+        for number in (7, 300, 7):
+            builder.add([b"a.example", b"b.example"], number)
+        blocks = builder.build()
+        assert table_of(blocks).find_all([b"a.example", b"c.example"]) in {(7, 300), (7, 300, 7)}
+        assert blocks["records"].count(b"\n") <= 6
+
+    def test_building_takes_little_more_than_what_is_built(self) -> None:
+        """A million domains are to stay below 100 MB at the worst moment, and are 28 MB in the end."""
+        listed = [b"%08x.list-%d.example" % (number * 2654435761 % 2**32, number) for number in range(50_000)]
+        tracemalloc.start()
+        try:
+            builder = TableBuilder()
+            for at in range(0, len(listed), 5_000):
+                builder.add(listed[at : at + 5_000], 1)
+            size_bytes = builder.size_bytes
+            builder.build()
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 5 * size_bytes
