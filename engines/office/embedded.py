@@ -16,20 +16,23 @@ _HEAD_BYTES: Final = 4096
 _OVERFLOW_BYTES: Final = 36
 """The editor's buffer for a font name; no font's name is as long."""
 _COMMAND = re.compile(rb"(?:" + "|".join(ole_table.COMMANDS).encode() + rb")(?:\.exe)?\b", re.IGNORECASE)
+_QUOTE = re.compile(r"\bquote((?:[ \t]{1,8}[0-9]{1,5}){1,4000})", re.IGNORECASE)
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A file as the packager keeps it."""
+    """A file as the packager keeps it. `paths` are all names that it gives it: the last one is what is started."""
 
     name: str
+    paths: tuple[str, ...]
     data: bytes
 
     @property
     def signs(self) -> Iterator[Indicator]:
         yield ole_table.PACKAGE
-        if self.name.rpartition(".")[2].lower() in ole_table.PROGRAM_ENDINGS or self.data[:2] == b"MZ":
+        endings = {path.rstrip(". \0").rpartition(".")[2].lower() for path in self.paths}
+        if endings & ole_table.PROGRAM_ENDINGS or self.data[:2] == b"MZ":
             yield ole_table.PROGRAM
 
 
@@ -59,9 +62,10 @@ def package(stream: bytes) -> Package | None:
     at += 8 + path_bytes
     if path_bytes > _NAME_BYTES * 4 or at + 4 > len(stream):
         return None
+    started = stream[at - path_bytes : at].partition(b"\0")[0].decode("latin-1")
     (size_bytes,) = struct.unpack_from("<I", stream, at)
     name = (label or path).replace("\\", "/").rpartition("/")[2] or "package"
-    return Package(name.translate(_CONTROL)[:255], stream[at + 4 : at + 4 + size_bytes])
+    return Package(name.translate(_CONTROL)[:255], (label, path, started), stream[at + 4 : at + 4 + size_bytes])
 
 
 def object1(data: bytes) -> Object1 | None:
@@ -113,6 +117,12 @@ def dde_signs(text: bytes) -> Iterator[Indicator]:
     yield ole_table.DDE
     if _COMMAND.search(text.replace(b"\0", b"")):
         yield ole_table.DDE_COMMAND
+
+
+def quoted(text: str) -> str:
+    """What QUOTE fields in a field's code give: characters by their numbers (ECMA-376-1 17.16.5.49)."""
+    numbers = (number for match in _QUOTE.finditer(text) for number in match[1].split())
+    return "".join(chr(int(number)) for number in numbers if int(number) < 0xD800)
 
 
 def _text_to_zero(data: bytes, at: int) -> tuple[str, int]:

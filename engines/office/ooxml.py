@@ -26,8 +26,10 @@ EMBEDDED_LIMIT: Final = "office.max_embedded_characters"
 _FILES_MAX: Final = 1000
 _STEP_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 64 * 1024
+_BLANK_BYTES: Final = 4096
+_BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe\t\n\r "
 _WORTH: Final = (
-    *(b"Relationship ", b"instrText", b"fldSimple", b"ddeLink", b"macrosheet", b"classid", b"binData", b"binaryData"),
+    *(b"Relationship", b"instrText", b"fldSimple", b"ddeLink", b"macrosheet", b"classid", b"binData", b"binaryData"),
     *(b"<!DOCTYPE", b"definedName"),
 )
 """Without any of these words a part has nothing for us; they are names of elements, which XML cannot disguise."""
@@ -37,8 +39,8 @@ _OFFICE = (
     b"purl.oclc.org/ooxml",
     b"schemas-microsoft-com:office",
 )
-_REMOTE = re.compile(r"(?:mhtml:)?(?:https?|ftp):|\\\\|//|file:(?:///?/?\\\\|//(?!/)|/////)", re.IGNORECASE)
-_SHARE = re.compile(r"\\\\|file:(?:///?/?\\\\|//(?!/)|/////)", re.IGNORECASE)
+_REMOTE = re.compile(r"(?:mhtml:)?(?:(?:https?|ftp):|\\\\|//|file:(?:///?/?\\\\|//(?!/)|/////))", re.IGNORECASE)
+_SHARE = re.compile(r"(?:mhtml:)?(?:\\\\|file:(?:///?/?\\\\|//(?!/)|/////))", re.IGNORECASE)
 _DANGEROUS_LINK = re.compile(
     r"(?:ms-msdt|search-ms|ms-officecmd|javascript|vbscript|ms-appinstaller|hcp):", re.IGNORECASE
 )
@@ -49,17 +51,23 @@ _MACRO_SHEETS: Final = frozenset({"xlmacrosheet", "xlintlmacrosheet"})
 
 
 def matches(sample: Sample) -> bool:
-    """XML of an office program; all other XML costs a search for a few words.
+    """XML of an office program; of other XML its beginning is searched for a few words.
 
-    A member with the name of a part is searched whole: a long comment may stand before its root and hide what it is.
+    A member with the name of a part may be one whatever it says: the address of a namespace can be written with
+    character references, as no name of an element can.
     """
-    is_part = bool(sample.trail) and sample.name.lower().endswith((".rels", ".xml"))
-    if not is_part and sample.identity.media_type != "application/xml":
-        return False
-    head = bytes(sample.data) if is_part else sample.head(_HEAD_BYTES)
-    if b"\0" in head[:64]:
-        head = head.replace(b"\0", b"")
-    return any(name in head for name in _OFFICE)
+    if sample.trail and sample.name.lower().endswith((".rels", ".xml")):
+        return _plain(sample.head(_BLANK_BYTES)).lstrip(_BEFORE_XML).startswith(b"<")
+    return sample.identity.media_type == "application/xml" and _is_office(_plain(sample.head(_HEAD_BYTES)))
+
+
+def _is_office(text: bytes) -> bool:
+    return any(name in text for name in _OFFICE)
+
+
+def _plain(data: bytes) -> bytes:
+    """UTF-16 as ASCII, where it is."""
+    return data.replace(b"\0", b"") if b"\0" in data[:64] else data
 
 
 class _Part:
@@ -71,7 +79,7 @@ class _Part:
         self.formulas: list[str] = []
         self.limits: set[str] = set()
         self.is_macro_sheet = False
-        self._field = ""
+        self._field = self._quoted = ""
         self._text: list[str] | None = None
         self._name = ""
         self._text_left = TEXT_CHARACTERS_MAX
@@ -126,7 +134,14 @@ class _Part:
         if text:
             self.field(text)
 
+    def end_document(self) -> None:
+        """What fields give by numbers may be the command of another one."""
+        self.end_field()
+        if ole_table.DDE in self.signs:
+            self.signs += embedded.dde_signs(self._quoted.encode("utf-8", "replace"))
+
     def field(self, text: str) -> None:
+        self._quoted += embedded.quoted(text)
         if _DDE.search(f" {text} "):
             self.signs += embedded.dde_signs(text.encode("utf-8", "replace"))
         elif _FETCHES.search(text) and _REMOTE.search(text.replace("\\\\\\\\", "\\\\")):
@@ -157,7 +172,8 @@ class _Part:
         if kind == "attachedtemplate":
             self.signs.append(xlm_table.REMOTE_TEMPLATE)
         elif kind in _OBJECTS:
-            opens = kind == "oleobject" and (target.lower().startswith("mhtml:") or target.endswith("!"))
+            low = target.lower()
+            opens = kind == "oleobject" and (low.startswith("mhtml:") or low.endswith("!") or "!x-usc:" in low)
             self.signs.append(xlm_table.BROWSER_OBJECT if opens else xlm_table.REMOTE_OBJECT)
         elif _SHARE.match(target) and kind != "hyperlink":
             self.signs.append(xlm_table.REMOTE_SHARE)
@@ -220,9 +236,10 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     Raises: LimitReached, DeadlineReached.
     """
     data = bytes(sample.data)
-    plain = data.replace(b"\0", b"") if b"\0" in data[:64] else data
+    plain = _plain(data)
     if not any(word in plain for word in _WORTH):
         return
+    is_office = _is_office(plain)
     part = _Part()
     broken: list[Finding] = []
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -236,10 +253,10 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
             budget.check_time()
             parser.Parse(data[at : at + _STEP_BYTES], at + _STEP_BYTES >= len(data))
     except _Doctype:
-        part.signs.append(xlm_table.DOCTYPE)
+        part.signs += [xlm_table.DOCTYPE] if is_office else []
     except (expat.ExpatError, LookupError, ValueError):  # damaged, or in an encoding that expat is not told of
-        broken.append(findings.corrupt("xml", sample.trail))
-    part.end_field()
+        broken += [findings.corrupt("xml", sample.trail)] if is_office else []
+    part.end_document()
     if part.formulas:
         part.signs += xlm.formula_signs("\n".join(part.formulas), budget)
     yield from add_up(findings.ENGINE, part.signs, COMBINATIONS, options.thresholds, sample.trail)

@@ -24,16 +24,19 @@ OBJECTS_MAX: Final = 256
 OBJECTS_LIMIT: Final = "office.max_rtf_objects"
 TOKENS_MAX: Final = 400_000
 TOKENS_LIMIT: Final = "office.max_rtf_tokens"
-_TEXT_BYTES_MAX: Final = 8192
+_TEXT_CHARACTERS: Final = 8192
+"""Of a field's code: what it does is said at its beginning."""
 _NOISY: Final = 3
 _DESTINATION = re.compile(
     rb"\\(objdata|objupdate|objautlink|objclass|template|fldinst)(?![a-z])-?[0-9]{0,10}[ \t]?", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    rb"([{}])|\\bin([0-9]{1,10}) ?|\\'([0-9a-fA-F]{2})|\\u(-?[0-9]{1,6}) ?|\\[a-zA-Z]{1,64}(?:-?[0-9]{1,10})? ?"
+    rb"([{}])|\\bin([0-9]{1,250}) ?|\\'([0-9a-fA-F]{2})|\\u(-?[0-9]{1,6}) ?|\\[a-zA-Z]{1,64}(?:-?[0-9]{1,250})? ?"
     rb"|\\([^a-zA-Z])|([^\\{}]{1,65536})",
     re.DOTALL,
 )
+_MARKS: Final = (OLE_MAGIC.hex().encode(), b"0105000002000000")
+"""How objects begin, in digits."""
 _NOT_HEX: Final = bytes(byte for byte in range(256) if byte not in b"0123456789abcdefABCDEF")
 _REMOTE = re.compile(r"https?:|ftp:|file:|\\\\\\\\|(?<!:)//|\\\\[a-z0-9]")
 _FIELD_DDE = re.compile(r"\bdde(?:auto)?\b")
@@ -47,17 +50,16 @@ class _Reader:
     def __init__(self, data: Buffer, budget: Budget) -> None:
         self._data = data
         self._budget = budget
-        self._left_bytes = 2 * len(data) + _TEXT_BYTES_MAX
+        self._left_bytes = 2 * len(data) + _TEXT_CHARACTERS
         self._left_tokens = TOKENS_MAX
 
-    def tokens(self, at: int, most: int) -> Iterator[re.Match[bytes]]:
+    def tokens(self, at: int) -> Iterator[re.Match[bytes]]:
         """Tokens up to the end of the group that `at` stands in.
 
         Raises: LimitReached when destinations overlap too often; DeadlineReached.
         """
         depth = 0
-        end = min(len(self._data), at + most)
-        while at < end and (match := _TOKEN.match(self._data, at)):
+        while at < len(self._data) and (match := _TOKEN.match(self._data, at)):
             skipped_bytes = min(int(match[2]), len(self._data) - match.end()) if match[2] else 0
             self._left_tokens -= 1
             self._left_bytes -= match.end() - at + skipped_bytes
@@ -75,25 +77,26 @@ class _Reader:
             at = match.end() + skipped_bytes
 
     def text(self, at: int) -> str:
-        """A destination's text, characters by number included (RTF 1.9.1, \\u and \\')."""
-        parts: list[str] = []
-        for match in self.tokens(at, _TEXT_BYTES_MAX):
-            if match[3]:
-                parts.append(chr(int(match[3], 16)))
-            elif match[4]:
-                parts.append(chr(int(match[4]) & 0xFFFF))
-            elif match[5]:
-                parts.append(match[5].decode("latin-1"))
-            elif match[6]:
-                parts.append(match[6].decode("latin-1").replace("\r", "").replace("\n", ""))
-        return "".join(parts).lower()
+        """A destination's text, characters by number included (RTF 1.9.1, \\u and \\').
+
+        Of what stands for a character in readers without Unicode, one is skipped, or none: \\uc may stand anywhere
+        before. Both readings are given where they differ.
+        """
+        skipping, whole = _Text(1), _Text(0)
+        for match in self.tokens(at):
+            for text in (skipping, whole):
+                text.take(match)
+            if whole.count >= _TEXT_CHARACTERS:
+                break
+        first, second = skipping.joined(), whole.joined()
+        return first if first == second else f"{first}\n{second}"
 
     def objects(self, at: int) -> tuple[list[bytes], int]:
         """What an \\objdata destination may be: with and without what nested groups hold; and how much was noise."""
         outer: list[bytes] = []
         whole: list[bytes] = []
         depth = noise = 0
-        for match in self.tokens(at, len(self._data)):
+        for match in self.tokens(at):
             if match[1]:
                 depth += 1 if match[1] == b"{" else -1
                 noise += 1
@@ -108,8 +111,41 @@ class _Reader:
                     outer.append(digits)
             else:
                 noise += 1
-        first, second = _joined(outer), _joined(whole)
-        return ([first] if first == second else [first, second]), noise
+        readings = dict.fromkeys((_joined(outer), _joined(whole)))
+        digits = b"".join(piece for piece in whole if not piece.startswith(b"\\"))
+        if any(digits.lower().find(mark) % 2 for mark in _MARKS if mark in digits.lower()):
+            readings[_joined([digits[1:]])] = None  # a digit too many before it
+        return list(readings), noise
+
+
+class _Text:
+    """Collects a text. State: `count` of characters that are no blanks before it; how many are to be skipped."""
+
+    def __init__(self, skipped: int) -> None:
+        self.count = 0
+        self._skipped = skipped
+        self._pending = 0
+        self._parts: list[str] = []
+
+    def take(self, match: re.Match[bytes]) -> None:
+        if match[4]:
+            self._keep(chr(int(match[4]) & 0xFFFF))
+            self._pending = self._skipped
+            return
+        text = match[3] and chr(int(match[3], 16))
+        text = text or (match[5] or match[6] or b"").decode("latin-1").replace("\r", "").replace("\n", "")
+        passed = min(self._pending, len(text))
+        self._pending -= passed
+        self._keep(text[passed:])
+
+    def _keep(self, text: str) -> None:
+        text = text if self._parts else text.lstrip()
+        if text:
+            self._parts.append(text)
+            self.count += len(text)
+
+    def joined(self) -> str:
+        return "".join(self._parts).lower()
 
 
 def _joined(pieces: list[bytes]) -> bytes:
@@ -183,6 +219,7 @@ def _text_signs(word: bytes, text: str) -> Iterator[Indicator]:
             yield rtf_table.TEMPLATE
     elif _FIELD_DDE.search(text):
         yield rtf_table.DDE
+        text += embedded.quoted(text)
         if any(command in text for command in ole_table.COMMANDS):
             yield rtf_table.DDE_COMMAND
     elif _FIELD_FETCHES.search(text) and _REMOTE.search(text):

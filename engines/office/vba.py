@@ -13,12 +13,11 @@ from engines.office.vba_text import Prepared, prepare
 from icapd.scan.indicators import Indicator, seen_in
 from icapd.scan.model import Budget
 
-SOURCE_BYTES_MAX: Final = 4 * 1024 * 1024
+SOURCE_BYTES_MAX: Final = 3 * 1024 * 1024
 SOURCE_LIMIT: Final = "office.max_macro_bytes"
 _STRONG: Final = frozenset({"run", "download", "network", "inject", "write", "protection"})
 _COMPILED_AUTO = re.compile(r"auto_?(?:open|close|exec)|document_(?:open|close)|workbook_(?:open|activate)")
 _AUTO: Final = next(row for row in vba_table.ROWS if row.name == "vba:auto-exec")
-_CODE_LINE = re.compile(rb"(?m)^(?!Attribute )[ \t]*[^\s']")
 
 
 @dataclass(slots=True)
@@ -47,6 +46,7 @@ def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> P
     Raises: LimitReached, DeadlineReached.
     """
     project = Project()
+    caches: dict[str, int] = {}
     by_lower = {path.lower(): content for path, content in streams.items()}
     for path, content in by_lower.items():
         if path.rpartition("/")[2] != "dir":
@@ -58,11 +58,17 @@ def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> P
         for module in places.values():  # each place once, however often it is listed
             if project.is_cut:
                 break
-            stream = by_lower.get(prefix + module.stream.lower())
-            if stream is not None:
-                _add_module(project, module, stream, budget)
+            place = prefix + module.stream.lower()
+            if place in by_lower:
+                caches[place] = max(caches.get(place, 0), module.offset)
+                _add_module(project, module, by_lower[place], budget)
         if listed:
             project.compiled.append(by_lower.get(prefix + "_vba_project", b""))
+    project.compiled += [by_lower[path][:size_bytes] for path, size_bytes in caches.items()]
+    for path, content in by_lower.items():  # what a list that we read otherwise than Office leaves out
+        if path not in caches:
+            for number, source in enumerate(carved(content, budget, project.left_bytes), 1):
+                project.add(f"{path.rpartition('/')[2]} {number}", source)
     return project
 
 
@@ -81,9 +87,7 @@ def _add_module(project: Project, module: ovba.Module, stream: bytes, budget: Bu
     if not source:
         source = b"\n".join(carved(stream, budget, project.left_bytes))
     project.add(module.name, source)
-    if not _CODE_LINE.search(source):
-        project.has_lost_source |= not source and module.offset > 0
-        project.compiled.append(stream[: module.offset])
+    project.has_lost_source |= not source and module.offset > 0
 
 
 def carved(content: bytes, budget: Budget, most_bytes: int) -> Iterator[bytes]:
@@ -102,7 +106,7 @@ def carved(content: bytes, budget: Budget, most_bytes: int) -> Iterator[bytes]:
 
 
 def signs(project: Project, forms: list[bytes], budget: Budget) -> list[Indicator]:
-    """The rows that a project shows. Source decides; compiled code speaks only where source is missing.
+    """The rows that a project shows, by its source, and by compiled code where that says what its source does not.
 
     Args: `forms` are streams of user forms, whose texts macros like to read their strings from.
     """
@@ -114,7 +118,7 @@ def signs(project: Project, forms: list[bytes], budget: Budget) -> list[Indicato
     found = list(seen_in(prepared.plain, vba_table.ROWS, budget.check_time))
     found += _decoded_signs(prepared, found, budget)
     found += [vba_table.MANY_TRICKS[trick] for trick in sorted(prepared.tricks)]
-    found += _compiled_signs(project, found, budget)
+    found += _compiled_signs(project, text.lower(), found, budget)
     if found:
         found += _form_signs(forms, found, budget)
     return found
@@ -130,15 +134,18 @@ def _decoded_signs(prepared: Prepared, plain: list[Indicator], budget: Budget) -
         yield vba_table.HIDDEN_WORDS
 
 
-def _compiled_signs(project: Project, found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
-    """Signs of code whose source was taken away: Office runs what is compiled."""
+def _compiled_signs(project: Project, written: str, found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
+    """Signs of code whose source was taken away or replaced: Office runs what is compiled.
+
+    Args: `written` is all source, comments included, as they are compiled too.
+    """
     compiled = b"\n".join(project.compiled)[:SOURCE_BYTES_MAX].decode("latin-1").lower()
     if not compiled.strip():
         return
     known = {row.group for row in found}
     wide = compiled.replace("\0", "")
     rows = [row for row in vba_table.ROWS if row.group in _STRONG - known and row.pattern is None]
-    strong = list(seen_in(wide, rows, budget.check_time))
+    strong = [row for row in seen_in(wide, rows, budget.check_time) if not any(word in written for word in row.words)]
     starts = _COMPILED_AUTO.search(wide) is not None and "auto" not in known
     if strong or project.has_lost_source:
         yield from strong

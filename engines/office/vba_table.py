@@ -123,7 +123,7 @@ ROWS: Final = (
 )
 
 NO_SOURCE: Final = Indicator("vba:source-removed", "obfuscation", 60, HIGH, "T1564.007", "[MS-OVBA] 2.3.4.3",
-                             "A module's source was taken away and its compiled code kept")
+                             "A module's source was taken away or replaced, and its compiled code kept")
 HIDDEN_WORDS: Final = Indicator("vba:hidden-words", "obfuscation", 40, HIGH, "T1027.013", "",
                                 "A telling word shows only after strings are decoded")
 MANY_TRICKS: Final = {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-TEXT_CHARACTERS_MAX: Final = 4 * 1024 * 1024
+TEXT_CHARACTERS_MAX: Final = 3 * 1024 * 1024
 DECODED_CHARACTERS_MAX: Final = 1024 * 1024
 MANY_JOINS: Final = 20
 MANY_CODES: Final = 10

@@ -58,6 +58,12 @@ def test_a_program_under_a_harmless_name_is_still_one() -> None:
     assert "ole:packaged-program" in names(scan(compound({"\x01Ole10Native": native_package("plan.png", pe())})))
 
 
+@pytest.mark.parametrize("name", ["a.exe", "a.exe. ", "a.JS"])
+def test_what_the_packager_starts_counts_whatever_the_label_says(name: str) -> None:
+    stream = native_package(name, PLAIN).replace(name.encode() + b"\0", b"soup.txt\0", 1)
+    assert "ole:packaged-program" in names(scan(compound({"\x01Ole10Native": stream})))
+
+
 def test_native_data_that_is_no_package_is_a_member_whole() -> None:
     assert members(compound({"\x01Ole10Native": struct.pack("<I", 4) + b"abcd"}))[("Ole10Native",)] == b"abcd"
 

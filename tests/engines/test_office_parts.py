@@ -60,6 +60,11 @@ ORDINARY = {
     "a date": (field("DATE"), set()),
     "a word that begins alike": (field("REF DDEXYZ"), set()),
     "a link to another workbook": (relation("externalLinkPath", "other.xlsx"), set()),
+    "XML of others that declares a type": (
+        zip_of({"web.xml": b'<?xml version="1.0"?><!DOCTYPE web-app><web-app/>'}),
+        set(),
+    ),
+    "XML of others that breaks off": (zip_of({"model.xml": b'<?xml version="1.0"?><Relationship>'}), set()),
     "text about it": (word("<w:t>DDEAUTO cmd instrText</w:t>"), set()),
     "a control": (
         package(
@@ -91,6 +96,24 @@ FOUND = {
             "word/_rels/settings.xml.rels",
             f"<!--{'x' * 70_000}-->"
             + relations(("attachedTemplate", "http://example.test/")).replace('<?xml version="1.0"?>', ""),
+        ),
+        "ooxml:remote-template",
+    ),
+    "a template on a share, in MHTML": (
+        relation("attachedTemplate", "mhtml:\\\\192.0.2.1\\a"),
+        "ooxml:remote-template",
+    ),
+    "a template behind a tabulator": (
+        package(
+            "word/_rels/settings.xml.rels",
+            relations(("attachedTemplate", "http://example.test/")).replace("<Relationship Id", "<Relationship\tId"),
+        ),
+        "ooxml:remote-template",
+    ),
+    "a template under a namespace in references": (
+        package(
+            "word/_rels/settings.xml.rels",
+            relations(("attachedTemplate", "http://example.test/")).replace("openxmlformats", "openxml&#102;ormats"),
         ),
         "ooxml:remote-template",
     ),
@@ -162,6 +185,13 @@ MALICIOUS = {
     "an object that is a page": relation("oleObject", "http://example.test/a.html!"),
     "a macro sheet that starts programs": macro_sheet('EXEC("calc")', "HALT()"),
     "a macro sheet that calls libraries": macro_sheet('CALL("Kernel32","WinExec","JCJ","calc",0)'),
+    "a command in numbers": word(
+        "<w:fldSimple w:instr='DDE" + "AUTO x'/>"
+        f"<w:fldSimple w:instr='QUOTE {' '.join(str(ord(char)) for char in COMMAND)}'/>"
+    ),
+    "an object with a moniker behind": relation(
+        "oleObject", "http://example.test/a.html!x-usc:http://example.test/b"
+    ),
     "a flat package": FLAT.encode(),
     "Word 2003's XML": WORD_2003.encode(),
     "ActiveMime": ACTIVE_MIME,

@@ -82,6 +82,31 @@ def test_a_template_in_characters_by_number() -> None:
     assert "rtf:remote-template" in names(scan(document("{\\*\\template " + hidden.replace("?", " ") + "}")))
 
 
+TEMPLATE = "http://example.test/a"
+NUMBERED = {
+    "one stands for each": "".join(f"\\u{ord(char)}?" for char in TEMPLATE),
+    "a byte stands for each": "".join(f"\\u{ord(char)}\\'3f" for char in TEMPLATE),
+    "none stands for it": "\\uc0\\u104ttp://example.test/a",
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+def test_what_stands_for_a_character_is_skipped(case: str) -> None:
+    assert "rtf:remote-template" in names(scan(document("{\\*\\template " + NUMBERED[case] + "}")))
+
+
+def test_a_field_behind_much_formatting_is_read() -> None:
+    noise = "{\\rtlch\\fcs1\\af0 }" * 2000 + " " * 20_000
+    assert "rtf:dde-command" in names(scan(document("{\\field{\\*\\fldinst " + noise + DDE + "}}")))
+    late = "x" * rtf._TEXT_CHARACTERS + " " + DDE
+    assert "rtf:dde-command" not in names(scan(document("{\\field{\\*\\fldinst " + late + "}}")))
+
+
+def test_a_command_in_numbers_is_one() -> None:
+    code = "DDE" + "AUTO {\\field{\\*\\fldinst QUOTE " + " ".join(str(ord(char)) for char in "c:\\\\cmd.exe") + "}}"
+    assert "rtf:dde-command" in names(scan(document("{\\field{\\*\\fldinst " + code + "}}")))
+
+
 DIGITS = object1("Package", native_package("soup.txt", PLAIN)[4:]).hex()
 TRICKS = {
     "white space": "\r\n".join(DIGITS[at : at + 3] for at in range(0, len(DIGITS), 3)),
@@ -89,6 +114,8 @@ TRICKS = {
     "groups": DIGITS[:20] + "{\\*\\nothing ab}" + DIGITS[20:],
     "groups that count": DIGITS[:20] + "{" + DIGITS[20:40] + "}" + DIGITS[40:],
     "upper case": DIGITS.upper(),
+    "a digit too many": "7" + DIGITS,
+    "bytes with many zeros in their count": DIGITS + "\\bin" + "0" * 200 + "1 }",
 }
 
 
