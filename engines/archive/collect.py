@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from engines.archive import findings
 from engines.archive.limits import ArchiveOptions
@@ -19,8 +20,7 @@ RATIO: Final = "archive.max_ratio"
 _OF_ONE_MEMBER: Final = frozenset({MEMBER_BYTES, RATIO, DICTIONARY_BYTES, WINDOW_BYTES})
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Struct, frozen=True):
     """One member's bytes, and why they end early, if they do."""
 
     data: bytes
@@ -56,7 +56,7 @@ def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: B
 
     Raises: DeadlineReached.
     """
-    kept = io.BytesIO()  # grows in place and gives its buffer away: a member is in memory once
+    kept = _Kept()
     limit = ""
     broken: Broken | None = None
     try:
@@ -64,13 +64,42 @@ def collect(stream: Source, packed_bytes: int, limits: ArchiveOptions, budget: B
             budget.check_time()
             budget.take_bytes(len(block))
             kept.write(block)
-            if kept.tell() > limits.max_member_bytes:
+            if kept.size_bytes > limits.max_member_bytes:
                 limit = MEMBER_BYTES
-                kept.truncate(limits.max_member_bytes)
                 break
-            budget.check_ratio(packed_bytes, kept.tell())
+            budget.check_ratio(packed_bytes, kept.size_bytes)
     except LimitReached as reached:
         limit = reached.limit
     except Broken as error:
         broken = error
-    return Unpacked(kept.getvalue(), limit, broken)
+    return Unpacked(kept.content(limits.max_member_bytes), limit, broken)
+
+
+class _Kept:
+    """What was read so far. State: one block as it came, which is all there is of most members; then a buffer that
+    grows in place and gives itself away, so that a member is in memory once.
+    """
+
+    __slots__ = ("_block", "_buffer", "size_bytes")
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._block = b""
+        self._buffer: io.BytesIO | None = None
+
+    def write(self, block: bytes) -> None:
+        if not self.size_bytes:
+            self._block = block
+        else:
+            if self._buffer is None:
+                self._buffer = io.BytesIO()
+                self._buffer.write(self._block)
+            self._buffer.write(block)
+        self.size_bytes += len(block)
+
+    def content(self, max_bytes: int) -> bytes:
+        """Up to so many bytes of it."""
+        if self._buffer is None:
+            return self._block[:max_bytes]
+        self._buffer.truncate(max_bytes)
+        return self._buffer.getvalue()

@@ -9,15 +9,15 @@ from engines.archive.collect import collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.names import member_name
 from engines.archive.streams import Range, gunzip
-from icapd.scan.model import Budget, Finding, Sample
+from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 FORMAT: Final = "gzip"
 _HAS_EXTRA: Final = 4
 _HAS_NAME: Final = 8
 
 
-def matches(sample: Sample) -> bool:
-    return sample.head(3) == b"\x1f\x8b\x08"
+def bears_mark(data: Buffer) -> bool:
+    return data[:3] == b"\x1f\x8b\x08"
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

@@ -15,7 +15,7 @@ from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.names import member_name
 from engines.archive.streams import Broken
-from icapd.scan.model import Budget, Finding, Sample
+from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,25 @@ _KINDS: Final[dict[str, _Kind]] = {
 _ISO_MARK_AT: Final = 0x8001
 
 
-def _kind_of(sample: Sample) -> _Kind | None:
-    """By what the bytes are; tar and ISO 9660 bear their mark late, and the bytes before it are anybody's."""
-    kind = _KINDS.get(sample.identity.media_type)
-    if kind is not None:
-        return kind
-    if sample.data[:8] == b"!<arch>\n":
-        return _AR  # of texts, so that it looks like one
-    if sample.data[257:262] == b"ustar":
+MEDIA_TYPES: Final = frozenset(_KINDS)
+
+
+def _marked(data: Buffer) -> _Kind | None:
+    """By a mark: an ar archive of texts looks like a text; tar and ISO 9660 bear theirs late, behind anything."""
+    if data[:8] == b"!<arch>\n":
+        return _AR
+    if data[257:262] == b"ustar":
         return _TAR
-    return _ISO if sample.data[_ISO_MARK_AT : _ISO_MARK_AT + 5] == b"CD001" else None
+    return _ISO if data[_ISO_MARK_AT : _ISO_MARK_AT + 5] == b"CD001" else None
 
 
-def matches(sample: Sample) -> bool:
-    return _kind_of(sample) is not None
+def bears_mark(data: Buffer) -> bool:
+    return _marked(data) is not None
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
     """Yields the members up to damage that nothing can be read behind."""
-    kind = _kind_of(sample)
+    kind = _KINDS.get(sample.identity.media_type) or _marked(sample.data)
     assert kind is not None
     try:
         with Reader(sample.data, kind.readers) as reader:

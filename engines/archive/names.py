@@ -13,4 +13,5 @@ codecs.lookup("cp437")  # now: Python reads its table from a file, and a scanner
 
 def member_name(raw: bytes, encoding: str) -> str:
     """A name for people: decoded, capped, without control characters."""
-    return raw[: NAME_CHARACTERS * 4].decode(encoding, "replace").translate(_CONTROL)[:NAME_CHARACTERS]
+    name = raw[: NAME_CHARACTERS * 4].decode(encoding, "replace")
+    return (name if name.isprintable() else name.translate(_CONTROL))[:NAME_CHARACTERS]

@@ -13,14 +13,11 @@ from engines.archive.streams import Range
 from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 FORMAT: Final = "rpm"
+MEDIA_TYPE: Final = "application/x-rpm"
 _LEAD_BYTES: Final = 96
 _HEADER: Final = struct.Struct(">4s4x2I")
 _HEADER_MAGIC: Final = b"\x8e\xad\xe8\x01"
 _INDEX_ENTRY_BYTES: Final = 16
-
-
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type == "application/x-rpm"
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

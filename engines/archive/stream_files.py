@@ -66,8 +66,7 @@ _KINDS: Final[dict[str, _Kind]] = {
 }
 
 
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type in _KINDS
+MEDIA_TYPES: Final = frozenset(_KINDS)
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

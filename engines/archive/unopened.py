@@ -23,8 +23,7 @@ _CONTAINERS: Final[dict[str, str]] = {
 }
 
 
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type in _CONTAINERS
+MEDIA_TYPES: Final = frozenset(_CONTAINERS)
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

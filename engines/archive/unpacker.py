@@ -21,25 +21,40 @@ from icapd.scan.model import Budget, Finding, Sample
 
 
 class Format(Protocol):
-    """One family of formats; each is a module with these two functions."""
-
-    def matches(self, sample: Sample) -> bool: ...
+    """One family of formats; each is a module with this function."""
 
     def unpack(self, sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]: ...
 
 
-FORMATS: Final[tuple[Format, ...]] = (
-    gzip_files,
-    zip_files,
-    stream_files,
-    library_files,
-    rpm_files,
-    xar_files,
-    unopened,
-)
+_BY_TYPE: Final[dict[str, Format]] = {
+    **dict.fromkeys(stream_files.MEDIA_TYPES, stream_files),
+    **dict.fromkeys(library_files.MEDIA_TYPES, library_files),
+    rpm_files.MEDIA_TYPE: rpm_files,
+    xar_files.MEDIA_TYPE: xar_files,
+    **dict.fromkeys(unopened.MEDIA_TYPES, unopened),
+}
 
 _CODED_AS: Final = {"gzip": "application/gzip", "x-gzip": "application/gzip", "zstd": "application/zstd"}
 """What a coded body is identified as: its coding, which needs no second opening as a file of that kind."""
+
+
+def formats_of(sample: Sample) -> list[Format]:
+    """Every format that a sample may be read as.
+
+    By what it was identified as, and by marks that stand in files of any type. Asked about each sample, and nearly
+    none is an archive.
+    """
+    formats: list[Format] = []
+    if gzip_files.bears_mark(sample.data):
+        formats.append(gzip_files)
+    if zip_files.bears_mark(sample.data):
+        formats.append(zip_files)
+    known = _BY_TYPE.get(sample.identity.media_type)
+    if known is not None:
+        formats.append(known)
+    if known is not library_files and library_files.bears_mark(sample.data):
+        formats.append(library_files)
+    return formats
 
 
 class ArchiveUnpacker:
@@ -61,24 +76,23 @@ class ArchiveUnpacker:
         )
 
     def opens(self, sample: Sample) -> bool:
-        return bool(sample.size_bytes) and (
-            bool(codings_of(sample.coding)) or any(form.matches(sample) for form in FORMATS)
-        )
+        if not sample.data:
+            return False
+        return bool(sample.coding and codings_of(sample.coding)) or bool(formats_of(sample))
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
         """Yields the samples inside, and findings for what cannot be read.
 
         A body that was decoded whole is not opened as it came as well: it is what its codings made of it.
         """
+        formats = formats_of(sample)
         codings = codings_of(sample.coding)
-        forms = FORMATS
         if codings:
             if _CODED_AS.get(codings[-1]) == sample.identity.media_type:
-                forms = (zip_files,)
+                formats = [each for each in formats if each is zip_files]
             for item in decode(sample, codings, self._limits, budget):
                 yield item
                 if isinstance(item, Sample) and item.trail == sample.trail:
                     return
-        for form in forms:
-            if form.matches(sample):
-                yield from form.unpack(sample, self._limits, budget)
+        for each in formats:
+            yield from each.unpack(sample, self._limits, budget)

@@ -28,6 +28,7 @@ from engines.archive.streams import (
 from icapd.scan.model import Budget, Finding, Sample
 
 FORMAT: Final = "xar"
+MEDIA_TYPE: Final = "application/x-xar"
 TOC_BYTES: Final = "archive.max_toc_bytes"
 MAX_TOC_BYTES: Final = 8 * 1024 * 1024
 """A second's work for the parser."""
@@ -55,10 +56,6 @@ class _File:
     style: str = ""
     offset: int = 0
     length: int = 0
-
-
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type == "application/x-xar"
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from engines.archive.names import member_name
 from icapd.scan.model import Buffer
@@ -47,8 +49,7 @@ class Directory:
     shift: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One member as a header describes it. `end` is one past its packed bytes, clipped to the file.
 
     Of the directory's entries, `agrees` says whether the local header tells the same of name, method and sizes, and
@@ -125,44 +126,40 @@ def entries(data: Buffer, directory: Directory) -> Iterator[Entry]:
     """The entries of the directory, each with its data located through its local header."""
     at = directory.start
     while at + _ENTRY.size <= directory.end and data[at : at + 4] == _ENTRY_MAGIC:
-        (_, _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes, comment_bytes, *_, header) = (
-            _ENTRY.unpack(data[at : at + _ENTRY.size])
-        )
+        fields = _ENTRY.unpack(data[at : at + _ENTRY.size])
+        _, _, _, flags, method, _, _, crc, packed, unpacked, name_bytes, extra_bytes, comment_bytes = fields[:13]
+        header = fields[16]
         name_end = at + _ENTRY.size + name_bytes
         if _ZIP64 in (packed, unpacked, header):
             extra = bytes(data[name_end : name_end + extra_bytes])
             unpacked, packed, header = _zip64_sizes(extra, unpacked, packed, header)
         raw_name = bytes(data[at + _ENTRY.size : name_end])
         at = name_end + extra_bytes + comment_bytes
-        entry = Entry(
-            _name(raw_name, flags),
-            flags,
-            method,
-            crc,
-            packed,
-            unpacked,
-            header + directory.shift,
-            next_record=at,
-            name_bytes=name_bytes,
-        )
-        yield _located(data, entry, raw_name)
+        header += directory.shift
+        said = (method, packed, unpacked)
+        start, end, agrees = _located(data, header, said, raw_name)
+        name = _name(raw_name, flags)
+        yield Entry(name, flags, method, crc, packed, unpacked, header, start, end, agrees, at, name_bytes)
 
 
-def _located(data: Buffer, entry: Entry, raw_name: bytes) -> Entry:
-    """The entry with its data's place, or with none (-1) where no local header stands."""
-    head = data[entry.header : entry.header + _LOCAL.size] if 0 <= entry.header < len(data) else b""
+def _located(data: Buffer, header: int, said: tuple[int, int, int], raw_name: bytes) -> tuple[int, int, bool]:
+    """Where the data behind a local header begins and ends, -1 where none stands, and whether it tells the same.
+
+    Args: `said` is what the directory says of method and sizes, packed and unpacked.
+    """
+    head = data[header : header + _LOCAL.size] if 0 <= header < len(data) else b""
     if len(head) < _LOCAL.size or not head.startswith(LOCAL_MAGIC):
-        return entry
+        return -1, -1, True
     _, _, flags, method, _, _, _, packed, unpacked, name_bytes, extra_bytes = _LOCAL.unpack(head)
-    name_at = entry.header + _LOCAL.size
+    name_at = header + _LOCAL.size
     name_end = name_at + name_bytes
     start = name_end + extra_bytes
-    end = min(start + entry.packed_bytes, len(data))
+    end = min(start + said[1], len(data))
     if _ZIP64 in (packed, unpacked):
         unpacked, packed, _ = _zip64_sizes(bytes(data[name_end:start]), unpacked, packed, 0)
-    sizes_agree = flags & STREAMED or (packed, unpacked) == (entry.packed_bytes, entry.unpacked_bytes)
-    agrees = bool(sizes_agree) and method == entry.method and data[name_at:name_end] == raw_name
-    return replace(entry, start=min(start, end), end=end, agrees=agrees)
+    sizes_agree = flags & STREAMED or (packed, unpacked) == said[1:]
+    agrees = bool(sizes_agree) and method == said[0] and data[name_at:name_end] == raw_name
+    return min(start, end), end, agrees
 
 
 def local_entry(data: Buffer, at: int, end: int) -> Entry | None:

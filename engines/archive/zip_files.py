@@ -18,19 +18,20 @@ from engines.archive.streams import Range, Source
 from engines.archive.zip_directory import DESCRIPTOR_MAGIC, LOCAL_MAGIC, STREAMED, Directory, Entry
 from engines.archive.zip_extents import Extents
 from engines.archive.zip_methods import AES, STORED
-from icapd.scan.model import Budget, Finding, FindingKind, Sample
+from icapd.scan.model import Budget, Buffer, Finding, FindingKind, Sample
 
 FORMAT: Final = "zip"
 _MAGICS: Final = (LOCAL_MAGIC, b"PK\x05\x06", DESCRIPTOR_MAGIC)
 _EMPTY_ARCHIVE_BYTES: Final = 22
+_SMALL_BYTES: Final = 64 * 1024
 OVERLAP: Final = "archive.overlap"
 END_RECORDS: Final = "archive.max_end_records"
 
 
-def matches(sample: Sample) -> bool:
-    if sample.head(4) in _MAGICS:
+def bears_mark(data: Buffer) -> bool:
+    if data[:4] in _MAGICS:
         return True
-    search = zip_directory.find_directory(sample.data)
+    search = zip_directory.find_directory(data)
     return search.directory is not None or search.gave_up
 
 
@@ -52,6 +53,7 @@ def _listed(
 ) -> Iterator[Sample | Finding]:
     """The members that the directory names, in its order."""
     reached = directory.start
+    is_as_said = True
     for entry in zip_directory.entries(sample.data, directory):
         budget.check_time()
         budget.take_member()
@@ -66,6 +68,13 @@ def _listed(
             yield findings.limit(OVERLAP, trail)
             if is_repeat or not extents.may_share(entry.end - entry.header):
                 continue
+        if is_as_said and _is_small(entry, limits, budget):
+            plain = zip_methods.read_quickly(sample.data, entry)
+            if plain is not None:
+                budget.take_bytes(len(plain))
+                yield sample.member(plain, entry.name)
+                continue
+            is_as_said = False  # so that no more than one member is read in vain
         yield from _member(sample, entry, limits, budget)
         if not entry.agrees:
             yield findings.corrupt("zip-headers-disagree", trail)
@@ -73,6 +82,20 @@ def _listed(
     if reached != directory.end:
         yield findings.corrupt("zip-directory", sample.trail)
     extents.take(directory.start, min(reached, directory.end))
+
+
+def _is_small(entry: Entry, limits: ArchiveOptions, budget: Budget) -> bool:
+    """Whether a member by its headers reaches no limit, by far."""
+    unpacked = entry.unpacked_bytes
+    return (
+        entry.agrees
+        and 0 < unpacked <= _SMALL_BYTES
+        and entry.packed_bytes <= _SMALL_BYTES
+        and unpacked <= limits.max_member_bytes
+        and unpacked <= budget.bytes_left
+        and unpacked <= budget.ratio_floor_bytes
+        and entry.name_bytes <= limits.max_name_bytes
+    )
 
 
 def _as_local(

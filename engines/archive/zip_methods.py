@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -10,8 +11,9 @@ from engines.archive.collect import Unpacked, collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.replayed import unzstd
 from engines.archive.streams import Broken, Buffered, Source, Stream, inflate_zip, zip_lzma
+from engines.archive.zip_directory import Entry
 from icapd.scan.engine_api import LimitReached
-from icapd.scan.model import Budget
+from icapd.scan.model import Budget, Buffer
 
 STORED: Final = 0
 DEFLATE: Final = 8
@@ -24,6 +26,26 @@ _METHODS: Final[dict[int, Callable[[Source], Stream]]] = {
     14: zip_lzma,
     93: lambda source: unzstd(source, 1),
 }
+
+
+def read_quickly(data: Buffer, entry: Entry) -> bytes | None:
+    """A small member in one step, where all is as the headers say: its size, its checksum, and nothing behind it.
+
+    So are nearly all members of honest archives, and it takes a third of the time. Nothing for any other.
+    """
+    plain = bytes(data[entry.start : entry.end])
+    if entry.method == DEFLATE:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            plain = inflater.decompress(plain, entry.unpacked_bytes + 1)
+        except zlib.error:
+            return None
+        if not inflater.eof or inflater.unused_data:
+            return None
+    elif entry.method != STORED:
+        return None
+    is_whole = len(plain) == entry.unpacked_bytes and entry.end - entry.start == entry.packed_bytes
+    return plain if is_whole and zlib.crc32(plain) == entry.crc else None
 
 
 def read(

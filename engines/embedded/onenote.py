@@ -9,15 +9,12 @@ from engines.embedded import findings
 from engines.embedded.limits import EmbeddedOptions
 from icapd.scan.model import Budget, Finding, Sample
 
+MEDIA_TYPE: Final = "application/onenote"
 FORMAT: Final = "onenote"
 _HEADER: Final = bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac")
 _LENGTH_BYTES: Final = 8
 _DATA_AFTER: Final = 16 + _LENGTH_BYTES + 12
 """Past the mark, the length, and fields that say nothing."""
-
-
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type == "application/onenote"
 
 
 def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]:

@@ -11,6 +11,7 @@ from engines.embedded import findings
 from engines.embedded.limits import EmbeddedOptions
 from icapd.scan.model import Budget, Finding, Sample
 
+MEDIA_TYPE: Final = "application/x-ms-shortcut"
 FORMAT: Final = "lnk"
 _HEADER_BYTES: Final = 76
 _FLAGS_AT: Final = 20
@@ -19,10 +20,6 @@ _HAS_LINK_INFO: Final = 0x02
 _IS_UNICODE: Final = 0x80
 _STRINGS: Final = ((0x04, "name"), (0x08, "path"), (0x10, "folder"), (0x20, "arguments"), (0x40, "icon"))
 _MAX_BLOCKS: Final = 64
-
-
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type == "application/x-ms-shortcut"
 
 
 def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]:

@@ -10,6 +10,7 @@ from engines.embedded import findings
 from engines.embedded.limits import EmbeddedOptions
 from icapd.scan.model import Budget, Finding, Sample
 
+MEDIA_TYPE: Final = "application/vnd.ms-tnef"
 FORMAT: Final = "tnef"
 _ATTRIBUTE: Final = struct.Struct("<BII")
 _FIRST_AT: Final = 6
@@ -21,10 +22,6 @@ _DATA: Final = 0x0006800F
 _PROPERTIES: Final = 0x00069005
 _BODIES: Final = (0x0002800C, 0x00069003)
 """The text of the message, and its properties, which hold formatted text."""
-
-
-def matches(sample: Sample) -> bool:
-    return sample.identity.media_type == "application/vnd.ms-tnef"
 
 
 def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]:

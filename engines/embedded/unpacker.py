@@ -12,16 +12,16 @@ from icapd.scan.model import Budget, Finding, Sample
 
 
 class Format(Protocol):
-    """One family of formats that bear a mark; each is a module with these two functions."""
-
-    def matches(self, sample: Sample) -> bool: ...
+    """One family of formats; each is a module with this function."""
 
     def unpack(self, sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]: ...
 
 
-FORMATS: Final[tuple[Format, ...]] = (mail, tnef, onenote, shortcut)
-_INERT: Final = frozenset({"image", "audio", "video", "font", "executable", "archive", "empty", "document"})
-"""Families in which nothing of ours is; SVG is an image, and text."""
+_BY_TYPE: Final[dict[str, Format]] = {
+    tnef.MEDIA_TYPE: tnef,
+    onenote.MEDIA_TYPE: onenote,
+    shortcut.MEDIA_TYPE: shortcut,
+}
 
 
 class EmbeddedUnpacker:
@@ -33,15 +33,14 @@ class EmbeddedUnpacker:
         self._limits = limits
 
     def opens(self, sample: Sample) -> bool:
-        if sample.identity.family in _INERT and sample.identity.media_type != "image/svg+xml":
-            return False
-        return text.matches(sample, self._limits) or any(form.matches(sample) for form in FORMATS)
+        return sample.identity.media_type in _BY_TYPE or mail.matches(sample) or text.matches(sample, self._limits)
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
-        is_known = False
-        for form in FORMATS:
-            if form.matches(sample):
-                is_known = True
-                yield from form.unpack(sample, self._limits, budget)
-        if not is_known and text.matches(sample, self._limits):
+        is_mail = mail.matches(sample)
+        if is_mail:
+            yield from mail.unpack(sample, self._limits, budget)
+        known = _BY_TYPE.get(sample.identity.media_type)
+        if known is not None:
+            yield from known.unpack(sample, self._limits, budget)
+        elif not (is_mail and mail.is_alone(sample)) and text.matches(sample, self._limits):
             yield from text.unpack(sample, self._limits, budget)

@@ -195,7 +195,9 @@ class _Walk:
         self._body = body
         self._bytes_at_start = budget.bytes_left
         self._started = time.monotonic()
-        self._tallies = {name: _Tally(name, timeout_s) for name, timeout_s in engines.shares}
+        self._tallies = tallies = {name: _Tally(name, timeout_s) for name, timeout_s in engines.shares}
+        self._judges = [(engine, tallies[engine.name]) for engine in engines.engines]
+        self._openers = [(unpacker, tallies[unpacker.name]) for unpacker in engines.unpackers]
         self._identity = UNKNOWN_IDENTITY
         self._class = EVERYTHING
 
@@ -217,12 +219,13 @@ class _Walk:
         if self._is_allowed(sample):
             return
         is_opened = False
-        for unpacker in self._engines.unpackers:
-            if unpacker.name in chosen.skips:
-                self._tallies[unpacker.name].skipped += 1
-                continue
-            is_opened |= self._open(unpacker, sample, chosen)
-        if sample.size_bytes and not is_opened:
+        skips = chosen.skips
+        for unpacker, tally in self._openers:
+            if skips and tally.engine in skips:
+                tally.skipped += 1
+            elif self._has_use_for(unpacker, tally, sample):
+                is_opened |= self._open(unpacker, tally, sample, chosen)
+        if sample.coding and sample.data and not is_opened:
             self._note_codings(sample)
 
     def _identify(self, sample: Sample) -> None:
@@ -246,20 +249,19 @@ class _Walk:
         """
         answers: list[tuple[_Tally, EngineReport]] = []
         is_allowed = False
-        for engine in self._engines.engines:
-            tally = self._tallies[engine.name]
-            if engine.name in self._class.skips:
+        skips = self._class.skips
+        for engine, tally in self._judges:
+            if skips and tally.engine in skips:
                 tally.skipped += 1
                 continue
-            if tally.has_run_out():
+            if tally.outcome is Outcome.TIMED_OUT:
                 continue
             answer = self._lend(tally, sample, self._ask, engine)
             if answer is None:
                 continue
-            report, is_allowed = answer
-            if report is not None:
-                answers.append((tally, report))
-            if is_allowed:
+            answers.append((tally, answer))
+            if any(_is_exact(finding) and finding.trail == sample.trail for finding in answer.findings):
+                is_allowed = True
                 break
         for tally, report in answers:
             report = _spared(report) if is_allowed and sample.trail else report
@@ -271,16 +273,17 @@ class _Walk:
             raise _Stop
         return is_allowed
 
-    def _ask(self, sample: Sample, engine: Engine) -> tuple[EngineReport | None, bool]:
-        """What an engine says, None where that is nothing; and whether it allows exactly this sample."""
+    def _ask(self, sample: Sample, engine: Engine) -> EngineReport | None:
+        """What an engine says; None where that is nothing."""
         self._budget.check_time()
         report = engine.scan(sample, self._budget)
-        if report.outcome is Outcome.NOTHING_FOUND and not report.findings and not report.reason:
+        if report.findings:
+            findings = tuple([_placed(finding, sample) for finding in report.findings])
+            return msgspec.structs.replace(report, findings=findings)
+        if report.outcome is Outcome.NOTHING_FOUND and not report.reason:
             self._tallies[engine.name].rise(Outcome.NOTHING_FOUND)
-            return None, False
-        findings = tuple(_placed(finding, sample) for finding in report.findings)
-        is_allowed = any(_is_exact(finding) and finding.trail == sample.trail for finding in findings)
-        return msgspec.structs.replace(report, findings=findings), is_allowed
+            return None
+        return report
 
     def _lend(
         self, tally: _Tally, sample: Sample, ask: Callable[[Sample, _Asked], _Answer], asked: _Asked
@@ -308,26 +311,34 @@ class _Walk:
 
     def _note_codings(self, sample: Sample) -> None:
         """A body in a coding that nobody undid was judged as other bytes than its receiver sees."""
-        if not sample.coding:
-            return
         tokens = (token.strip().lower() for token in sample.coding.split(","))
         for token in [token for token in tokens if token not in NO_CODING][:1]:
             tally = self._tallies.setdefault(CODING, _Tally(CODING, float("inf")))
             name = f"unsupported:coding-{re.sub(r'[^a-z0-9.-]', '_', token)[:32]}"
             tally.note(Finding(FindingKind.UNSUPPORTED, name, CODING, Severity.MEDIUM, sample.trail))
 
-    def _open(self, unpacker: Unpacker, sample: Sample, chosen: SelectionClass) -> bool:
+    def _has_use_for(self, unpacker: Unpacker, tally: _Tally, sample: Sample) -> bool:
+        """Whether an unpacker opens a sample. Asked of every sample, so without the budget, which it is not shown."""
+        outcome = tally.outcome
+        if outcome is Outcome.TIMED_OUT:
+            return False
+        if outcome is Outcome.SKIPPED:
+            tally.outcome = Outcome.NOTHING_FOUND
+        started = time.monotonic()
+        try:
+            opens = unpacker.opens(sample)
+        except Exception as error:
+            tally.fail(error)
+            opens = False
+        tally.elapsed_s += time.monotonic() - started
+        return opens
+
+    def _open(self, unpacker: Unpacker, tally: _Tally, sample: Sample, chosen: SelectionClass) -> bool:
         """Visits what an unpacker finds inside a sample; returns whether it found any, or said why it could not.
 
         Raises: DeadlineReached when there is something to open and no time; _Stop past the ratio of the whole tree.
         """
         budget = self._budget
-        tally = self._tallies[unpacker.name]
-        if tally.has_run_out():
-            return False
-        tally.rise(Outcome.NOTHING_FOUND)
-        if not self._lend(tally, sample, _opens, unpacker):
-            return False
         is_opened = False
         depth_left = budget.depth_left
         budget.depth_left = min(depth_left, chosen.max_depth)
@@ -364,10 +375,6 @@ class _Walk:
                     self._budget.check_time()
                 return
             yield item
-
-
-def _opens(sample: Sample, unpacker: Unpacker) -> bool:
-    return unpacker.opens(sample)
 
 
 def _next(sample: Sample, steps: Iterator[Sample | Finding]) -> Sample | Finding | None:

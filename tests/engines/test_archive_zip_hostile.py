@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import pytest
 
-from engines.archive import ArchiveOptions, zip_directory
+from engines.archive import ArchiveOptions, zip_directory, zip_files, zip_methods
 from engines.archive.zip_directory import MAX_END_RECORDS
-from icapd.scan.model import Finding, FindingKind, Sample
+from icapd.scan.model import Buffer, Finding, FindingKind, Sample
 from tests.engines.archive_probe import TEXT, found, members, unpack
 from tests.engines.samples import GIF, zip_of
 from tests.engines.zip_writing import (
@@ -22,6 +23,7 @@ from tests.engines.zip_writing import (
     end_record,
     header_of,
 )
+from tests.fuzz.unpacking import mutated
 
 HIDDEN = b"what a scanner must see"
 PACKED = deflated(HIDDEN)
@@ -150,10 +152,54 @@ class TestDirectory:
 
     def test_thousands_of_members_full_of_end_records_take_little_time(self) -> None:
         marks = b"PK\x05\x06" * 16_000
-        started = time.monotonic()
+        started = time.process_time()
         for _ in range(6000):
             assert zip_directory.find_directory(marks).gave_up
-        assert time.monotonic() - started < 0.5
+        assert time.process_time() - started < 0.5
+
+
+class TestSmallMembers:
+    """Read in one step where all is as the headers say: never with another result than in many."""
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_one_step_gives_what_many_give(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        random = Random(seed)
+        text, empty, folder = stored(b"a", TEXT), stored(b"empty", b""), stored(b"folder/", b"")
+        packed = header_of(b"b", HIDDEN, PACKED)
+        local = text.local() + TEXT + packed.local() + PACKED + empty.local() + folder.local()
+        at = len(text.local() + TEXT)
+        good = closed(
+            local,
+            text.entry(0),
+            packed.entry(at),
+            empty.entry(at + len(packed.local() + PACKED)),
+            folder.entry(at + len(packed.local() + PACKED + empty.local())),
+        )
+        options = [ArchiveOptions(), ArchiveOptions(max_member_bytes=20), ArchiveOptions(max_unpacked_bytes=900)]
+        for data in (good, *(mutated(good, random) for _ in range(100))):
+            for limits in options:
+                monkeypatch.setattr(zip_files, "_SMALL_BYTES", 64 * 1024)
+                quickly = unpack(Sample(data), limits)
+                monkeypatch.setattr(zip_files, "_SMALL_BYTES", 0)
+                assert shown(unpack(Sample(data), limits)) == shown(quickly)
+
+    def test_at_most_one_member_is_read_in_vain(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = Header(b"a", len(PACKED), len(HIDDEN), 1)
+        size = len(broken.local() + PACKED)
+        archive = closed((broken.local() + PACKED) * 5, *(broken.entry(size * number) for number in range(5)))
+        read, calls = zip_methods.read_quickly, []
+
+        def counted(data: Buffer, entry: zip_directory.Entry) -> bytes | None:
+            calls.append(entry.header)
+            return read(data, entry)
+
+        monkeypatch.setattr(zip_methods, "read_quickly", counted)
+        assert contents(unpack(Sample(archive))) == [HIDDEN] * 5
+        assert calls == [0]
+
+
+def shown(items: list[Sample | Finding]) -> list[object]:
+    return [(item.trail, bytes(item.data)) if isinstance(item, Sample) else item for item in items]
 
 
 class TestEncrypted:

@@ -15,7 +15,7 @@ from engines.embedded import EmbeddedOptions
 from engines.embedded.coded import MAX_STEPS, from_base64
 from engines.embedded.headers import read_headers
 from icapd.scan.model import Budget, Sample
-from tests.engines.embedded_probe import FILE, members, names, unpack
+from tests.engines.embedded_probe import FILE, IDENTIFIER, members, names, unpack
 from tests.engines.samples import zip_of
 
 HEAD = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: soup\r\nMIME-Version: 1.0\r\n"
@@ -255,3 +255,20 @@ def test_base64_never_fails() -> None:
 def test_text_that_only_speaks_of_mail_is_left_alone() -> None:
     assert unpack(b"Notes on mail.\nContent-Type: is a header.\n") == []
     assert unpack(b"-- \nform-data is a word\n" * 100) == []
+
+
+def test_a_message_that_begins_like_a_style_sheet_is_one() -> None:
+    body = b"@media: soup\r\n" + mail()
+    assert IDENTIFIER.identify(Sample(body)).media_type == "text/css"
+    assert members(unpack(body))["invoice.exe"] == FILE
+
+
+@pytest.mark.parametrize("preamble", [b"function a(){}\r\n", b"GIF89a\r\n", b"words\r\n" * 100])
+def test_a_form_behind_a_preamble_is_split(preamble: bytes) -> None:
+    form = b'--B\r\nContent-Disposition: form-data; name="a"; filename="b.exe"\r\n\r\n' + FILE + b"\r\n--B--\r\n"
+    assert members(unpack(preamble + form)) == {"b.exe": FILE}
+
+
+def test_base64_in_a_script_that_holds_a_boundary_is_found() -> None:
+    body = b"function a(){}/*\n--B\nContent-Type: a/b\n\nc\n--B--\n*/ a('" + base64.b64encode(FILE) + b"')"
+    assert FILE in members(unpack(body)).values()
