@@ -8,6 +8,7 @@ rules of an hour ago, and keeps no old rules in memory.
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 from icapd.config.schema import Settings, time_zone, week_minute
 from icapd.errors import SpoolError
 from icapd.icap import CodecLimits, RequestHead
-from icapd.net.broken import BrokenTransfers
+from icapd.net.broken import MEMORY_BYTES, BrokenTransfers
 from icapd.net.link import Phase
 from icapd.net.record import Claims
 from icapd.net.replies import Pages
@@ -52,7 +53,9 @@ class Gateway:
         access: AccessLog | None,
         clock: Callable[[], float] = time.monotonic,
         shadow: Shadow | None = None,
+        shared: mmap.mmap | None = None,
     ) -> None:
+        """Args: `shared` are the MEMORY_BYTES in which all fronts remember transfers that were cut off."""
         limits, times, delivery = settings.limits, settings.timeouts, settings.delivery
         self.reactor = reactor
         self.services = services
@@ -89,7 +92,7 @@ class Gateway:
         self.successor: Gateway | None = None
         self._zone = time_zone(settings.server.time_zone)
         self._read_wall()
-        self.broken = BrokenTransfers(delivery.broken_url_ttl_s, clock)
+        self.broken = BrokenTransfers(shared or mmap.mmap(-1, MEMORY_BYTES), delivery.broken_url_ttl_s, clock)
         self._access = access
         self._prefix = os.urandom(4).hex()
         self._numbers = itertools.count(1)
@@ -101,7 +104,6 @@ class Gateway:
     def hand_over(self, successor: Gateway) -> None:
         """Requests that begin from now on are the successor's."""
         successor.is_draining = self.is_draining
-        successor.broken = self.broken
         self.successor = successor
 
     def newest(self) -> Gateway:

@@ -14,6 +14,7 @@ from typing import cast
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from icapd.net.broken import MEMORY_BYTES
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Values, add_up, without_gauges
 from icapd.reactor import Reactor
@@ -30,6 +31,7 @@ from icapd.worker.frames import (
     encode,
 )
 from icapd.worker.listening import HttpShare
+from icapd.worker.memfd import make_blank
 from icapd.worker.packets import packet_pair
 from icapd.worker.plan import Edition, Place, encode_place
 from icapd.worker.processes import NOT_STARTED, Child, Ended, back_off_s
@@ -88,11 +90,13 @@ class Fleet:
         access_fd: int,
         log: EventLog,
     ) -> None:
+        """Raises: OSError when there is no memory for what fronts share."""
         self._reactor = reactor
         self.fronts = [FrontProcess(index, *each) for index, each in enumerate(zip(shares, http, strict=True))]
         self.edition = edition
         self.versions: Mapping[str, str] = {}
         self._access_fd = access_fd
+        self._shared_fd = make_blank("icapd-shared", MEMORY_BYTES)
         self._log = log
         self._beats = LoopingCall(self._beat)
         self._beats.clock = cast(IReactorTime, reactor)
@@ -171,7 +175,7 @@ class Fleet:
             self._on_exit(front, Ended(NOT_STARTED, 0, str(error)))
             return
         edition = self.edition
-        descriptors = [theirs.fileno(), edition.plan_fd, edition.snapshot_fd]
+        descriptors = [theirs.fileno(), edition.plan_fd, edition.snapshot_fd, self._shared_fd]
         if self._access_fd >= 0:
             descriptors.append(self._access_fd)
         first_listener = _FIRST_FD + len(descriptors)
@@ -186,7 +190,8 @@ class Fleet:
             control_fd=_FIRST_FD,
             plan_fd=_FIRST_FD + 1,
             snapshot_fd=_FIRST_FD + 2,
-            access_fd=_FIRST_FD + 3 if self._access_fd >= 0 else -1,
+            shared_fd=_FIRST_FD + 3,
+            access_fd=_FIRST_FD + 4 if self._access_fd >= 0 else -1,
             listen=[
                 (first_listener + index, listener.family == socket.AF_UNIX)
                 for index, listener in enumerate(front.sockets)

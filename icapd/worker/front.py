@@ -8,6 +8,7 @@ Here its parts are put together: spool, logs, protocol, and the generations that
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import signal
 import socket
@@ -89,6 +90,7 @@ class Front:
             self._access,
             place.index == 0,
             Shadow(self._counters, self._log, time.monotonic),
+            _mapped(place.shared_fd),
         )
         self._generations = Generations(
             around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared, place.versions
@@ -283,6 +285,13 @@ class Front:
             self._access_writer.close()
         self._events.close()
         self._reactor.stop()
+
+
+def _mapped(descriptor: int) -> mmap.mmap:
+    """The whole of a file in memory, to read and to write; its descriptor is closed."""
+    mapped = mmap.mmap(descriptor, 0)
+    os.close(descriptor)
+    return mapped
 
 
 def _family(descriptor: int) -> int:

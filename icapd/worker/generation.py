@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Surroundings:
     counts_shared: bool
     """Whether this is the front that tells of what all fronts share."""
     shadow: Shadow
+    shared: mmap.mmap
+    """Memory of all fronts, for transfers that were cut off."""
 
 
 def parts_of(plan: Plan, settings: Settings, count: int) -> tuple[object, ...]:
@@ -151,4 +154,5 @@ class Generation:
             around.log,
             around.access,
             shadow=around.shadow,
+            shared=around.shared,
         )

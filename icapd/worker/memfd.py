@@ -1,4 +1,4 @@
-"""Anonymous files in memory that carry a snapshot from one process to its children."""
+"""Anonymous files in memory: they carry a snapshot to children, or are shared by them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def make_memfd(name: str, content: bytes) -> int:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+    return descriptor
+
+
+def make_blank(name: str, size_bytes: int) -> int:
+    """A descriptor of an anonymous file of zeros, which takes memory only where it is written to."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, size_bytes)
     return descriptor
 
 

@@ -95,6 +95,8 @@ class Place(msgspec.Struct, frozen=True):
     control_fd: int
     plan_fd: int
     snapshot_fd: int
+    shared_fd: int
+    """Memory in which all fronts remember the same."""
     access_fd: int
     listen: list[tuple[int, bool]]
     """Listening sockets: the descriptor, and whether it is a Unix socket."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import random
+
 import pytest
+from msgspec import structs
 
 from icapd.config.schema import Rule, When
 from icapd.icap import CodecLimits, Connection, RequestHead
-from icapd.net.broken import BrokenTransfers
+from icapd.net.broken import SLOT_BYTES, BrokenTransfers
 from icapd.net.record import Claims
 from icapd.policy.decide import Policy, compile_policy
 from icapd.policy.facts import Action
@@ -15,7 +19,9 @@ from icapd.scan.tree import Examination
 from tests.net.inside import Inside
 from tests.net.messages import get, ok, respmod, text
 from tests.support.eicar import EICAR
-from tests.support.icap_client import Request, chunk
+from tests.support.icap_client import IcapClient, ReplyError, Request, chunk
+from tests.support.icapd import Icapd
+from tests.support.process import wait_until
 
 URL = "http://site.example/file?session=1"
 HIT = ScanReport(Verdict.MALICIOUS)
@@ -46,11 +52,14 @@ def message(
 
 
 class Memory:
-    """State: `now`, the clock."""
+    """What one front remembers, of all that share its memory: few slots. State: `now`, the clock."""
 
-    def __init__(self, ttl_s: float = 120.0, entries_max: int = 10) -> None:
-        self.now = 0.0
-        self.broken = BrokenTransfers(ttl_s, lambda: self.now, entries_max)
+    SLOTS = 8
+
+    def __init__(self, ttl_s: float = 120.0, shared: Memory | None = None) -> None:
+        self.now = 1.0
+        self.shared: mmap.mmap = shared.shared if shared else mmap.mmap(-1, (self.SLOTS + 1) * SLOT_BYTES)
+        self.broken = BrokenTransfers(self.shared, ttl_s, lambda: self.now)
 
     def remember(self, report: ScanReport = HIT, /, **parts: str) -> None:
         self.broken.remember(*message(**parts), report)
@@ -104,39 +113,98 @@ def test_without_a_named_client_the_gateway_is_the_client() -> None:
 def test_only_verdicts_on_content_are_remembered(verdict: Verdict) -> None:
     memory = Memory()
     memory.remember(ScanReport(verdict))
-    assert len(memory.broken) == (verdict in OF_CONTENT)
+    assert is_blank(memory) is (verdict not in OF_CONTENT)
 
 
 def test_what_policy_does_not_block_is_forgotten() -> None:
     memory = Memory()
     memory.remember()
     assert not memory.blocks(policy("MALICIOUS"))
-    assert len(memory.broken) == 0
     assert not memory.blocks()
 
 
 def test_it_ends_with_its_time() -> None:
     memory = Memory(ttl_s=120.0)
     memory.remember()
-    memory.now = 119.0
+    memory.now = 120.9
     assert memory.blocks()
-    memory.now = 120.0
+    memory.now = 121.0
     assert not memory.blocks()
-    assert len(memory.broken) == 0
+    memory.remember(url=URL + "2")
+    assert not memory.blocks()
+    assert memory.blocks(url=URL + "2")
     never = Memory(ttl_s=0.0)
     never.remember()
-    assert len(never.broken) == 0
+    assert is_blank(never)
 
 
-def test_as_many_as_may_be_and_one_more() -> None:
-    memory = Memory(entries_max=3)
-    urls = [f"http://site.example/{number}" for number in range(4)]
-    for url in urls[:3]:
+def is_blank(memory: Memory) -> bool:
+    return not any(memory.shared[:])
+
+
+def test_what_one_front_remembers_all_do() -> None:
+    first = Memory()
+    second = Memory(shared=first)
+    first.remember()
+    assert [second.blocks(), first.blocks()] == [True, True]
+    second.blocks(policy("MALICIOUS"))
+    assert not first.blocks()
+
+
+def test_however_many_there_are_the_newest_is_remembered_and_the_memory_is_full() -> None:
+    memory = Memory()
+    urls = [f"http://site.example/{number}" for number in range(8 * Memory.SLOTS)]
+    for url in urls:
         memory.remember(url=url)
-    memory.remember(url=urls[0])  # the newest again
-    assert [memory.blocks(url=url) for url in urls] == [True, True, True, False]
-    memory.remember(url=urls[3])
-    assert [memory.blocks(url=url) for url in urls] == [True, False, True, True]
+        assert memory.blocks(url=url)
+    kept = sum(memory.blocks(url=url) for url in urls)
+    assert Memory.SLOTS / 2 < kept <= Memory.SLOTS
+
+
+def test_a_report_with_more_than_there_is_room_for_still_blocks() -> None:
+    def blocks(*findings: Finding) -> int:
+        memory = Memory()
+        report = structs.replace(HIT, findings=findings, reports=(EngineReport("e", Outcome.FOUND, findings),))
+        memory.remember(report)
+        head, claims = message()
+        decision = memory.broken.decide(head, claims, policy())
+        assert decision is not None
+        assert claims.facts.report is not None
+        assert claims.facts.report.verdict is Verdict.MALICIOUS
+        return len(claims.facts.report.findings)
+
+    many = [Finding(FindingKind.MALWARE, f"Evil.{number}", "yara") for number in range(100)]
+    assert blocks(*many[:5]) == 5
+    assert 10 < blocks(*many) < 100
+    assert blocks(Finding(FindingKind.MALWARE, "x" * 1_000, "yara")) == 1
+    assert blocks(Finding(FindingKind.MALWARE, "x" * 3_000, "yara")) == 0
+
+
+def test_what_another_front_is_writing_is_not_believed() -> None:
+    memory, chance = Memory(), random.Random(1)
+    memory.remember()
+    written = [place for place, byte in enumerate(memory.shared[:]) if byte and place >= 8]
+    for place in chance.sample(written, 40):
+        before = memory.shared[place]
+        memory.shared[place] = before ^ (1 << chance.randrange(8))
+        assert not memory.blocks()
+        memory.shared[place] = before
+    assert memory.blocks()
+
+
+def test_the_retry_gets_the_page_from_every_front(pair: Icapd) -> None:
+    url = "http://site.example/broken/on/one/front"
+    request = respmod(text(70_000) + EICAR, url=url)
+    with IcapClient(pair.address) as client:
+        client.send(request.head(client.host) + chunk(text(70_000)))
+        wait_until(lambda: pair.metric("icapd_drips_total") > 0, "a drip")
+        client.send(chunk(EICAR) + b"0\r\n\r\n")
+        with pytest.raises((ReplyError, ConnectionResetError)):
+            client.read_reply()
+    for _ in range(16):  # the kernel spreads connections over the fronts by their ports
+        with IcapClient(pair.address) as client:
+            client.send(request.head(client.host))
+            assert client.read_reply().http_status == 403
 
 
 def test_a_report_that_is_no_longer_blocked_gives_way_to_a_scan() -> None:
@@ -152,7 +220,7 @@ def test_a_report_that_is_no_longer_blocked_gives_way_to_a_scan() -> None:
     inside.clock.advance(0.06)
     assert broken.protocol is not None
     broken.protocol.dataReceived(b"%x\r\n" % 200_000 + b"and")
-    assert (broken.is_aborted, len(inside.gateway.broken)) == (True, 1)
+    assert broken.is_aborted
     assert b"HTTP/1.1 403 " in inside.connect(request.head("x")).sent
 
     def asks(group: str) -> bytes:
@@ -162,7 +230,7 @@ def test_a_report_that_is_no_longer_blocked_gives_way_to_a_scan() -> None:
     assert b"HTTP/1.1 403 " in asks("others")
     assert inside.scans.running == []
     assert asks("analysts") == b""
-    assert (len(inside.scans.running), len(inside.gateway.broken)) == (1, 0)
+    assert len(inside.scans.running) == 1
 
 
 def test_another_users_broken_transfer_is_nobody_elses() -> None:

@@ -36,6 +36,7 @@ def test_place() -> None:
         control_fd=3,
         plan_fd=4,
         snapshot_fd=5,
+        shared_fd=6,
         access_fd=-1,
         listen=[(6, False), (7, True)],
     )
