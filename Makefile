@@ -23,12 +23,12 @@ test:
 	@scripts/test-programs
 	@scripts/set-up test
 	@$(MAKE) --no-print-directory checks
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-long:
 	@scripts/test-programs
 	@scripts/set-up test
-	$(PYTHON) -m pytest tests/e2e/long_*.py $(ARGS)
+	$(PYTHON) -m pytest tests/*/long_*.py $(ARGS)
 
 lint:
 	@scripts/set-up test

@@ -9,7 +9,6 @@ import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
 
 import brotli
 import pytest
@@ -22,6 +21,7 @@ from icapd.scan.model import Sample, ScanReport, Verdict
 from icapd.scan.tree import EngineSet, examine
 from tests.engines.archive_probe import TEXT, unpacker
 from tests.engines.samples import zip_of
+from tests.support.pace import is_within
 
 MiB = 1024 * 1024
 SECONDS = 2.0
@@ -105,9 +105,9 @@ BOMBS = {
 def test_a_bomb_is_unscannable_soon_and_in_little_memory(bomb: str) -> None:
     make, expected = BOMBS[bomb]
     data = make()
-    started = time.monotonic()
+    started = time.process_time()
     report = scan(Sample(data))
-    assert time.monotonic() - started < SECONDS
+    assert is_within(time.process_time() - started, SECONDS)
     assert report.verdict is Verdict.UNSCANNABLE
     assert names(report) & expected
     tracemalloc.start()
@@ -127,9 +127,9 @@ def test_a_bomb_in_a_content_coding_is_unscannable(coding: str) -> None:
         "zstd": lambda: zstandard.compress(zeros),
         "gzip, gzip": lambda: gzip.compress(gzip.compress(zeros)),
     }[coding]()
-    started = time.monotonic()
+    started = time.process_time()
     report = scan(Sample(packed, coding=coding))
-    assert time.monotonic() - started < SECONDS
+    assert is_within(time.process_time() - started, SECONDS)
     assert (report.verdict, names(report)) == (Verdict.UNSCANNABLE, {"archive.max_ratio"})
 
 
@@ -164,25 +164,29 @@ def test_an_archive_that_nobody_opens_is_unscannable() -> None:
 def test_the_time_is_checked_while_a_member_unpacks() -> None:
     archive = unpacker(ArchiveOptions(max_ratio=100_000))
     engines = EngineSet(ContentIdentifier(None), (), (archive,))
-    started = time.monotonic()
+    started = time.process_time()
     report = merge(
         examine(Sample(flat_bomb()), engines, archive.budget(time.monotonic() + 0.01)), frozenset({"archive"})
     )
-    assert time.monotonic() - started < SECONDS
+    assert is_within(time.process_time() - started, SECONDS)
     assert report.verdict is Verdict.ERROR
     assert names(report) >= {"timeout:archive"}
 
 
-def test_random_damage_never_raises() -> None:
-    """Every byte of a small archive set to other values, as a body and under each coding."""
+def scan_damaged(data: bytes, step: int) -> None:
+    """Scans the data with each `step`th byte changed, one at a time.
 
-    def damaged(data: bytes) -> Iterator[bytes]:
-        for at in range(0, len(data), 3):
-            for value in (0x00, 0xFF, data[at] ^ 1):
-                yield data[:at] + bytes([value]) + data[at + 1 :]
-
-    for data in (zip_of({"a.txt": TEXT, "b/": b""}), gzip.compress(TEXT)):
-        for body in damaged(data):
+    Raises: AssertionError where the engine failed.
+    """
+    for at in range(0, len(data), step):
+        for value in (0x00, 0xFF, data[at] ^ 1):
+            body = data[:at] + bytes([value]) + data[at + 1 :]
             for coding in ("", "gzip", "br"):
                 report = scan(Sample(body, coding=coding))
                 assert "failed:archive" not in names(report), body
+
+
+def test_damage_anywhere_never_raises() -> None:
+    """Bytes of a small archive set to other values, as a body and under each coding."""
+    for data in (zip_of({"a.txt": TEXT, "b/": b""}), gzip.compress(TEXT)):
+        scan_damaged(data, 11)

@@ -11,6 +11,7 @@ from icapd.scan.model import FindingKind, Sample
 from tests.engines import archive_fixtures as made
 from tests.engines.archive_fixtures import SOUP
 from tests.engines.archive_probe import found, members, unpack
+from tests.support.pace import is_within
 
 ENCRYPTED = {
     "AES-256": made.ZIP_AES_256,
@@ -54,4 +55,4 @@ def test_many_passwords_cost_little() -> None:
     options = ArchiveOptions(passwords=[f"wrong{n}" for n in range(32)])
     started = time.process_time()
     unpack(Sample(made.ZIP_AES_256), options)
-    assert time.process_time() - started < 1
+    assert is_within(time.process_time() - started, 1)

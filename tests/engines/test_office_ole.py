@@ -15,6 +15,7 @@ from icapd.scan.model import Budget, FindingKind, Verdict
 from tests.engines.document_probe import members, names, scan, telling
 from tests.engines.office_writing import compound, native_package, vba_project
 from tests.engines.samples import PLAIN, pe, zip_of
+from tests.support.pace import is_within
 
 EQUATION_CLASS = bytes.fromhex("02ce020000000000c000000000000046")
 WORD = b"\xec\xa5" + bytes(510)
@@ -167,7 +168,7 @@ def test_a_bomb_in_slides_is_a_limit() -> None:
     report = scan(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.process_time() - started < 2
+    assert is_within(time.process_time() - started, 2)
     assert peak < 200 << 20
     assert "archive.max_ratio" in names(report)
 
@@ -243,7 +244,7 @@ def test_hostile_files_end_soon_and_in_little_memory(case: str) -> None:
     report = scan(HOSTILE[case])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.process_time() - started < 2
+    assert is_within(time.process_time() - started, 2)
     assert peak < 64 << 20
     assert not any(finding.kind is FindingKind.FAILED for finding in report.findings)
 

@@ -14,6 +14,7 @@ from tests.engines.document_probe import members, names, scan, telling
 from tests.engines.office_writing import compound, compressed, module_text, raw_container, vba_project, vba_streams
 from tests.engines.samples import zip_of
 from tests.engines.starter_case import GET_FILE, MSHTA, PS, STREAM, WEB_CLIENT, WS_SHELL, XML_HTTP
+from tests.support.pace import is_within
 
 FETCH = "URLDownload" + "ToFile"
 OPEN = "Sub Auto" + "Open()\n{}\nEnd Sub\n"
@@ -245,7 +246,7 @@ BOMBS = {
 def test_what_looks_like_many_modules_ends_soon(data: bytes) -> None:
     started = time.process_time()
     report = scan(data)
-    assert time.process_time() - started < 2
+    assert is_within(time.process_time() - started, 2)
     assert not any(finding.kind is FindingKind.FAILED for finding in report.findings)
 
 
@@ -254,7 +255,7 @@ def test_a_bomb_in_a_module_ends_soon(bomb: str) -> None:
     data = compound(vba_streams({"M": ""}, sources={"M": BOMBS[bomb]}))
     started = time.process_time()
     report = scan(data)
-    assert time.process_time() - started < 2
+    assert is_within(time.process_time() - started, 2)
     assert not any(finding.kind is FindingKind.FAILED for finding in report.findings)
 
 
@@ -285,7 +286,7 @@ def test_no_expression_is_slow(text: str) -> None:
     prepared = prepare(SLOW[text], lambda: None)
     for row in vba_table.ROWS:
         row.is_in(prepared.plain)
-    assert time.process_time() - started < 1
+    assert is_within(time.process_time() - started, 1)
 
 
 def test_every_row_of_the_table_can_be_found() -> None:

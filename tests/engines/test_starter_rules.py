@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,18 +28,19 @@ REFERENCE = re.compile(
 )
 
 
-def _build(backend: str) -> YaraEngine:
+BACKENDS = ("yara-x", "yara")
+
+
+@cache
+def _engine(backend: str) -> YaraEngine:
     options = YaraOptions.model_validate({"rules": [str(FOLDER)], "backend": backend})
     engine = SPEC.build(options, SPEC.gather(options, Path))
     assert isinstance(engine, YaraEngine)
     return engine
 
 
-ENGINES = {"yara-x": _build("yara-x"), "yara": _build("yara")}
-
-
 def _findings(backend: str, data: bytes) -> tuple[Finding, ...]:
-    report = ENGINES[backend].scan(Sample(data), Budget(time.monotonic() + 20))
+    report = _engine(backend).scan(Sample(data), Budget(time.monotonic() + 20))
     assert report.outcome in (Outcome.FOUND, Outcome.NOTHING_FOUND)
     return report.findings
 
@@ -60,13 +62,13 @@ def test_every_rule_has_a_case() -> None:
     assert {case.rule for case in CASES} == {info.key[1] for info in RULES}
 
 
-@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
 def test_hit(case: Case, backend: str) -> None:
     assert case.rule in _names(backend, case.hit)
 
 
-@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
 def test_near_miss(case: Case, backend: str) -> None:
     assert case.rule not in _names(backend, case.miss)
@@ -78,7 +80,7 @@ def test_compilers_agree(case: Case) -> None:
         assert _findings("yara-x", data) == _findings("yara", data)
 
 
-@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_content_passes(name: str, backend: str) -> None:
     assert _findings(backend, ORDINARY[name]) == ()

@@ -14,7 +14,7 @@ from icapd.plugins import gather_snapshot
 from icapd.scan.model import Budget, FindingKind, Identity, Outcome, Sample
 from icapd.scan.selection import EVERYTHING, WEIGHTS, Selection, classes_of, profile
 from icapd.scan.tree import EngineSet, examine
-from tests.benign.test_no_false_alarms import MADE
+from tests.benign.test_no_false_alarms import made
 from tests.engines.samples import zip_of
 from tests.scan.test_inert import INERT, ODD
 from tests.scan.walking import FAR, Brackets, ByFirstByte, Finder, reports
@@ -164,6 +164,6 @@ POLYGLOTS = {
 
 def test_nothing_is_lost_by_the_default_table() -> None:
     shown_everything = replace(default_engines(), selection=Selection())
-    for name, data in {**CORPUS, **MADE, **POLYGLOTS}.items():
+    for name, data in {**CORPUS, **made(), **POLYGLOTS}.items():
         whole, selected = judge(data, engines=shown_everything), judge(data)
         assert (selected.verdict, selected.findings) == (whole.verdict, whole.findings), name
