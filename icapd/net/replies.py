@@ -14,7 +14,8 @@ from icapd.policy.actions import location
 from icapd.policy.facts import Decision, Redirect
 from icapd.policy.outcomes import Result, finding_result, result_of
 from icapd.policy.page import BlockPage, PageFacts
-from icapd.scan.model import ScanReport
+from icapd.scan.mismatch import PARTIAL
+from icapd.scan.model import ScanReport, Verdict
 
 _HITS = frozenset({Result.MALICIOUS, Result.FORBIDDEN, Result.SUSPICIOUS})
 
@@ -76,6 +77,7 @@ class Pages:
                 help_url=self.help_url,
                 override_url=offer.url,
                 override_refused=offer.was_refused,
+                is_part=_is_for_being_a_part(decision, report),
             ),
             *refusal.claims.wishes,
         )
@@ -88,6 +90,12 @@ class Pages:
             has_override=bool(offer.url),
             close=refusal.close,
         )
+
+
+def _is_for_being_a_part(decision: Decision, report: ScanReport) -> bool:
+    """Whether a shipped rule refused what nothing else was found in. A rule of one's own has its own reason."""
+    is_clean = report.verdict is Verdict.CLEAN
+    return decision.is_shipped and is_clean and any(finding.name == PARTIAL for finding in report.findings)
 
 
 def _error_code(refusal: Refusal) -> str | None:

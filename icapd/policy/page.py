@@ -43,7 +43,8 @@ class PageFacts:
     """What a page may show. Empty is unknown.
 
     `url` may have a query: it is cut off before it is shown. `help_url` is a link with the field {transaction}.
-    `override_url` leads past the rule, and `override_refused` says that such a link led here.
+    `override_url` leads past the rule, and `override_refused` says that such a link led here. `is_part`: blocked for
+    being a part of a file, whatever is in it.
     """
 
     verdict: Verdict
@@ -58,6 +59,7 @@ class PageFacts:
     help_url: str = ""
     override_url: str = ""
     override_refused: bool = False
+    is_part: bool = False
 
 
 class Drawn(NamedTuple):
@@ -141,7 +143,7 @@ class BlockPage:
         outcome = facts.outcome or report_result(ScanReport(facts.verdict))
         transaction = _clear(facts.transaction, NAME_CHARACTERS)
         return {
-            **shown_texts(self._languages[language], outcome, facts.verdict),
+            **shown_texts(self._languages[language], outcome, facts.verdict, is_part=facts.is_part),
             "lang": language,
             "verdict": facts.verdict.value,
             "outcome": outcome.value,

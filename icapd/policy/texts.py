@@ -37,15 +37,28 @@ _UNCHECKED: Final = frozenset(
         Result.ENGINE_FAILED,
     }
 )
-_RETRY: Final = frozenset({Result.OVERLOADED, Result.TIMED_OUT, Result.ENGINE_ABSENT, Result.ENGINE_FAILED})
+_ADVICE: Final = MappingProxyType(
+    {
+        Result.MALICIOUS: "malicious",
+        Result.LIMIT: "unpack",
+        Result.UNSUPPORTED: "unpack",
+        Result.ENCRYPTED: "unpack",
+        Result.CORRUPT: "again",
+        Result.OVERLOADED: "retry",
+        Result.TIMED_OUT: "retry",
+        Result.ENGINE_ABSENT: "retry",
+        Result.ENGINE_FAILED: "retry",
+    }
+)
+"""What a reader may do; of all other outcomes they can only ask."""
 _NAMED: Final = _UNCHECKED | {Result.MALICIOUS, Result.SUSPICIOUS}
 _OPTIONAL: Final = MappingProxyType({"direction": "ltr"})
 
 KEYS: Final = (
     *("title_malicious", "title_suspicious", "title_forbidden", "title_unchecked"),
     *(f"what_{result.replace('-', '_')}" for result in Result if result in _NAMED),
-    *("what_listed", "what_forbidden", "unsure"),
-    *("advice_malicious", "advice_retry", "advice_unpack", "advice_ask"),
+    *("what_listed", "what_forbidden", "what_partial", "unsure"),
+    *("advice_malicious", "advice_retry", "advice_again", "advice_unpack", "advice_ask"),
     *LABELS,
 )
 """Every text that a language must have. `direction` may be there as well: ltr, or rtl."""
@@ -70,25 +83,19 @@ def wrong_texts(tag: str, table: Mapping[str, object], where: str) -> Iterable[P
             yield Problem(where, "direction must be ltr or rtl")
 
 
-def shown_texts(texts: Texts, outcome: Result, verdict: Verdict) -> dict[str, str]:
-    """The texts of one page: its labels, and what is said of this outcome."""
+def shown_texts(texts: Texts, outcome: Result, verdict: Verdict, *, is_part: bool = False) -> dict[str, str]:
+    """The texts of one page: its labels, and what is said of this outcome, or of a part of a file."""
     shown = {f"label_{key}": texts[key] for key in LABELS}
     shown["direction"] = texts.get("direction", _OPTIONAL["direction"])
     is_unchecked = outcome in _UNCHECKED
     what = outcome.replace("-", "_") if outcome in _NAMED else "forbidden"
     if verdict is Verdict.FORBIDDEN:
         what = "listed"
-    title = "unchecked" if is_unchecked else what if outcome in _NAMED else "forbidden"
+    elif is_part:
+        what = "partial"
+    title = "unchecked" if is_unchecked else outcome.value if outcome in _NAMED else "forbidden"
     shown["title"] = texts[f"title_{title}"]
     shown["what"] = texts[f"what_{what}"]
     shown["unsure"] = texts["unsure"] if is_unchecked else ""
-    shown["advice"] = texts[f"advice_{_advice(outcome)}"]
+    shown["advice"] = texts["advice_again" if is_part else f"advice_{_ADVICE.get(outcome, 'ask')}"]
     return shown
-
-
-def _advice(outcome: Result) -> str:
-    if outcome is Result.MALICIOUS:
-        return "malicious"
-    if outcome in _RETRY:
-        return "retry"
-    return "unpack" if outcome in _UNCHECKED else "ask"

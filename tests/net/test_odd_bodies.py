@@ -131,6 +131,8 @@ def test_a_part_is_blocked_by_strict_and_recorded_by_all(
     if status == 200:
         assert reply.http_status == 403
         assert "rule=partial;" in (reply.header("X-Response-Info") or "")
+        assert b"This is only a part of a file" in reply.body
+        assert b"Download it again from the beginning." in reply.body
     assert "finding=partial-content" in (reply.header("X-Response-Info") or "")
     [logged] = odd.access_lines(1, service=service, url=f"http://site.example/{seed}")
     assert (logged["findings"], logged["verdict"]) == (["partial-content"], "CLEAN")

@@ -174,7 +174,7 @@ def test_a_link_that_was_forged_or_moved_opens_nothing(server: Icapd) -> None:
     assert {name: reply.http_status for name, reply in replies.items()} == dict.fromkeys(replies, 403)
     assert {e["result"] for e in events(server, "override-refused")} >= {"forged", "moved", "unasked"}
     html_page = respmod(server, link.replace("/list", "/lists"), SEALED).body.decode()
-    assert "The link that led here is not good for this" in html_page
+    assert "The link that led here is not valid for this" in html_page
     assert not offered(replies["no-user"])
     assert not offered(replies["script"])
 

@@ -19,6 +19,7 @@ from icapd.errors import ConfigurationError
 from icapd.policy.outcomes import Result, sample_report
 from icapd.policy.page import BlockPage, Drawn, PageFacts
 from icapd.policy.texts import KEYS, shown_texts
+from icapd.scan.model import Verdict
 
 LANGUAGES = read_languages(Settings(), Path.cwd())
 TAGS = ("de", "en", "es", "fr", "ja", "pt", "zh")
@@ -47,6 +48,33 @@ def test_the_shipped_languages_are_whole_and_translated() -> None:
 def test_each_outcome_has_its_own_words(tag: str) -> None:
     said = {shown_texts(LANGUAGES[tag], result, sample_report(result).verdict)["what"] for result in REFUSED}
     assert len(said) == len(REFUSED)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_part_of_a_file_is_told_from_all_else(tag: str) -> None:
+    part = shown_texts(LANGUAGES[tag], Result.FORBIDDEN, Verdict.CLEAN, is_part=True)
+    others = [shown_texts(LANGUAGES[tag], result, sample_report(result).verdict)["what"] for result in REFUSED]
+    assert (part["title"], part["what"]) == (LANGUAGES[tag]["title_forbidden"], LANGUAGES[tag]["what_partial"])
+    assert part["what"] not in others
+    assert part["advice"] == LANGUAGES[tag]["advice_again"]
+
+
+@pytest.mark.parametrize(
+    ("result", "advice"),
+    [
+        (Result.MALICIOUS, "malicious"),
+        (Result.SUSPICIOUS, "ask"),
+        (Result.FORBIDDEN, "ask"),
+        (Result.TOO_LARGE, "ask"),
+        (Result.LIMIT, "unpack"),
+        (Result.ENCRYPTED, "unpack"),
+        (Result.CORRUPT, "again"),
+        (Result.ENGINE_FAILED, "retry"),
+    ],
+)
+def test_the_advice_helps_with_this_outcome(result: Result, advice: str) -> None:
+    said = shown_texts(LANGUAGES["en"], result, sample_report(result).verdict)
+    assert said["advice"] == LANGUAGES["en"][f"advice_{advice}"]
 
 
 @pytest.mark.parametrize("tag", TAGS)
@@ -93,7 +121,7 @@ def test_text_is_lines_with_labels(page: BlockPage) -> None:
     assert drawn.body.decode().splitlines() == [
         "This content could not be checked",
         "",
-        "This content could not be checked in the time allowed. So nobody can say whether it is safe.",
+        "This content could not be checked in the time allowed. So nobody can say whether this content is safe.",
         LANGUAGES["en"]["advice_retry"],
         "",
         "What was found: a�b",
