@@ -140,8 +140,11 @@ def status_of(files: Sequence[FileAnswer]) -> int:
 
 
 def bare_status_of(files: Sequence[FileAnswer]) -> int:
-    """For who reads no JSON: 200 is what policy lets pass, whatever the reason; 403 what it blocks by a verdict."""
-    refused = [file for file in files if _refuses(file)]
+    """For who reads no JSON: 200 is what policy lets pass, whatever the reason; 403 what it blocks by a verdict.
+
+    What did not come whole cannot pass, as nobody knows what it is.
+    """
+    refused = [file for file in files if _refuses(file) or _own_status(file) == 408]
     if not refused:
         return 200
     status = status_of(refused)

@@ -95,7 +95,8 @@ class Exchange:
             if file.is_decided:
                 self._dropped_bytes += len(event)
                 if self._dropped_bytes > self._gateway.discard_bytes:
-                    self._answer()
+                    # No verdict on the others: the parts that did not come could be anything.
+                    self._refuse(413, "a part is too large, and the form goes on behind it for too long")
                     return
             file.feed(event)
 

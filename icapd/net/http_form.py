@@ -21,7 +21,7 @@ from icapd.icap.head import parse_fields
 PART_HEAD_BYTES_MAX: Final = 8 * 1024
 PART_HEADER_LINES_MAX: Final = 16
 _END: Final = b"\r\n\r\n"
-_PARAMETER = re.compile(r';[ \t]*([!#$&+.^_`|~0-9A-Za-z*-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";]+))[ \t]*')
+_PARAMETER = re.compile(r';[ \t]*(?:([!#$&+.^_`|~0-9A-Za-z*-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]+))[ \t]*)?')
 _ESCAPED = re.compile(r"\\([\"\\])")
 FIELD_NAME: Final = r"^[^\u0000-\u001f\u007f]{1,1024}$"
 """What a part may be called, as OpenAPI writes it."""
@@ -156,19 +156,32 @@ class FormSplitter:
         return buffer[:keep], False
 
 
+def read_parameters(text: str) -> dict[str, str]:
+    """What follows the first `;` of a header's value, by lower-case name.
+
+    Raises: PeerProtocolError for what is no list of parameters, and for one that stands twice.
+    """
+    place = text.find(";")
+    parameters: dict[str, str] = {}
+    while 0 <= place < len(text):
+        found = _PARAMETER.match(text, place)
+        if found is None:
+            raise PeerProtocolError("malformed parameters")
+        place = found.end()
+        if found[1] is None:
+            continue
+        key = found[1].lower()
+        if key in parameters:
+            raise PeerProtocolError(f"{key} stands twice")
+        parameters[key] = found[3] if found[2] is None else _ESCAPED.sub(r"\1", found[2])
+    return parameters
+
+
 def _name(disposition: bytes) -> str:
     """Raises: PeerProtocolError for what is no Content-Disposition of a form's part."""
     text = disposition.decode("utf-8", "replace")
-    kind, _, _ = text.partition(";")
-    place = len(kind)
-    parameters: dict[str, str] = {}
-    while place < len(text) and (found := _PARAMETER.match(text, place)):
-        key = found[1].lower()
-        if key in parameters:
-            raise PeerProtocolError("a part's Content-Disposition says something twice")
-        parameters[key] = found[3] if found[2] is None else _ESCAPED.sub(r"\1", found[2])
-        place = found.end()
-    if kind.strip().lower() != "form-data" or place < len(text) or "name" not in parameters:
+    parameters = read_parameters(text)
+    if text.partition(";")[0].strip().lower() != "form-data" or "name" not in parameters:
         raise PeerProtocolError("a part has no Content-Disposition: form-data with a name")
     if _FIELD_NAME.fullmatch(_unescaped(parameters["name"])) is None:
         raise PeerProtocolError("a part's name is empty, too long, or has control characters")

@@ -22,7 +22,7 @@ from icapd.net.http_access import Tokens
 from icapd.net.http_answers import JSON, PROBLEM_JSON, problem
 from icapd.net.http_exchange import Exchange
 from icapd.net.http_openapi import description
-from icapd.net.http_request import Description, Refusal, read_request
+from icapd.net.http_request import Description, Refusal, check_framing, read_request
 from icapd.net.link import Phase
 from icapd.observe.log import EventName
 
@@ -196,6 +196,7 @@ class HttpProtocol(Protocol):
         self._body_deadline = now + gateway.body_total_s
         self.deadline = min(now + gateway.phase_s[Phase.BODY], self._body_deadline)
         self._is_head_request = request.method == b"HEAD"
+        check_framing(request)
         wish = read_request(request, self._tokens(), gateway.http_head_bytes)
         if isinstance(wish, Refusal):
             self.refuse(wish)
@@ -220,7 +221,7 @@ class HttpProtocol(Protocol):
     def _end_with(self, status: int, detail: str) -> None:
         """The last answer of a connection whose request cannot be read."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._send(status, PROBLEM_JSON, problem(status, detail), ())
+            self._send(status, PROBLEM_JSON, problem(status, detail), (), is_last=True)
         self._linger()
 
     # For the exchange
@@ -242,7 +243,15 @@ class HttpProtocol(Protocol):
             self._linger()
         self._advance()
 
-    def _send(self, status: int, media_type: str, body: bytes, fields: tuple[tuple[str, str], ...]) -> None:
+    def _send(
+        self,
+        status: int,
+        media_type: str,
+        body: bytes,
+        fields: tuple[tuple[str, str], ...],
+        *,
+        is_last: bool = False,
+    ) -> None:
         http = self._http
         headers = [
             ("Date", formatdate(time.time(), usegmt=True)),
@@ -252,7 +261,7 @@ class HttpProtocol(Protocol):
             ("X-Content-Type-Options", "nosniff"),
             *fields,
         ]
-        if self._is_draining or (http.their_state is not h11.DONE and not self._ends_without_body()):
+        if is_last or self._is_draining or (http.their_state is not h11.DONE and not self._ends_without_body()):
             headers.append(("Connection", "close"))
         self._write(
             h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase),

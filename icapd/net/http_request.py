@@ -12,20 +12,18 @@ from urllib.parse import parse_qsl, unquote
 import h11
 
 from icapd.config.schema import SCAN_PATH
+from icapd.errors import PeerProtocolError
 from icapd.icap.http import HttpHead
 from icapd.net.http_access import Tokens
+from icapd.net.http_form import read_parameters
 
 DESCRIPTION_PATH: Final = "/openapi.json"
 NAME_CHARACTERS_MAX: Final = 1024
 _METHODS: Final = {SCAN_PATH: b"POST", DESCRIPTION_PATH: b"GET, HEAD"}
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _MEDIA_TYPE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}[ \t]*(?:;.*)?")
-_BOUNDARY = re.compile(
-    rb""";[ \t]*boundary=(?:"([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])"|([0-9A-Za-z'+_./:?-]{1,70}))"""
-    rb"""[ \t]*(?:;|$)""",
-    re.IGNORECASE,
-)
-"""Spec: RFC 2046 §5.1.1; without quotes also the : / ? that real clients write."""
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+"""Spec: RFC 2046 §5.1.1."""
 
 
 class Refusal(NamedTuple):
@@ -52,6 +50,21 @@ class ScanRequest(NamedTuple):
 
 class Description(NamedTuple):
     """A wish for the OpenAPI description."""
+
+
+def check_framing(request: h11.Request) -> None:
+    """Refuses a head that two receivers could frame in two ways, and the connection with it: one of them might take
+    what follows for another request.
+
+    Raises: h11.RemoteProtocolError.
+    Spec: RFC 9112 §6.1, §6.3.
+    """
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names:
+        if b"content-length" in names:
+            raise h11.RemoteProtocolError("Content-Length beside Transfer-Encoding")
+        if request.http_version < b"1.1":
+            raise h11.RemoteProtocolError("HTTP/1.0 has no Transfer-Encoding")
 
 
 def read_request(request: h11.Request, tokens: Tokens, head_bytes_max: int) -> ScanRequest | Description | Refusal:
@@ -97,6 +110,8 @@ def _read_scan(request: h11.Request, values: dict[bytes, bytes], query: bytes) -
     if max(len(name), len(from_header)) > NAME_CHARACTERS_MAX:
         return Refusal(400, f"the file's name has more than {NAME_CHARACTERS_MAX} characters")
     head = head_of([(key.title(), value) for key, value in request.headers])
+    if [name for name, _ in request.headers].count(b"content-type") > 1:
+        return Refusal(415, "Content-Type stands twice")
     boundary = _read_type(values.get(b"content-type"), head)
     if isinstance(boundary, Refusal):
         return boundary
@@ -128,16 +143,19 @@ def _read_type(value: bytes | None, head: HttpHead) -> bytes | Refusal | None:
     """The boundary of a multipart upload; None for a body that is one file."""
     if value is not None and _MEDIA_TYPE.fullmatch(value) is None:
         return Refusal(415, "Content-Type is no media type")
-    if not head.media_type.startswith("multipart/"):
+    if not any(each.startswith("multipart/") for each in head.media_types):
         return None
     if head.media_type != "multipart/form-data":
         return Refusal(415, "of multipart types, multipart/form-data alone is opened here")
     if head.content_coding:
         return Refusal(415, "a multipart upload is taken without Content-Encoding")
-    found = _BOUNDARY.search(value or b"")
-    if found is None:
+    try:
+        boundary = read_parameters((value or b"").decode("latin-1")).get("boundary", "")
+    except PeerProtocolError as error:
+        return Refusal(400, f"Content-Type: {error}")
+    if _BOUNDARY.fullmatch(boundary) is None:
         return Refusal(400, "multipart/form-data needs a boundary")
-    return found[1] or found[2]
+    return boundary.encode("ascii")
 
 
 def head_of(fields: list[tuple[bytes, bytes]]) -> HttpHead:

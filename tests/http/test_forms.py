@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.http.client import BOUNDARY, Server, ask, form, form_type
+from tests.http.client import BOUNDARY, Server, ask, form, form_type, head, read_answer
+from tests.http.conftest import Serve
 from tests.support.eicar import EICAR
 
 CLEAN = b"An ordinary text.\n"
@@ -114,6 +115,12 @@ def test_what_is_no_form_is_refused(server: Server, body: bytes) -> None:
         ("multipart/form-data", "identity", 400),
         ("multipart/form-data; boundary=", "identity", 400),
         (f"multipart/form-data; boundary={'x' * 71}", "identity", 400),
+        (f"{TYPE}; boundary=another", "identity", 400),
+        (f"{TYPE}; Boundary={BOUNDARY}", "identity", 400),
+        (f'multipart/form-data; a="; boundary={BOUNDARY};"; boundary=another', "identity", 400),
+        (f"multipart/form-data; junk; boundary={BOUNDARY}", "identity", 400),
+        (f"{TYPE}, text/plain", "identity", 400),
+        (f"text/plain; a=b, {TYPE}", "identity", 415),
         (TYPE, "gzip", 415),
     ],
 )
@@ -126,6 +133,28 @@ def test_heads_that_no_form_can_have(server: Server, media_type: str, coding: st
 def test_boundaries_with_and_without_quotes(server: Server, boundary: str) -> None:
     body = form(("a", EICAR), boundary=boundary)
     for written in (f'"{boundary}"', *([boundary] if boundary != "a'b+_,./:=?-z" else [])):
-        answer = ask(server, body, Content_Type=f"multipart/form-data; charset=utf-8; boundary={written}")
+        answer = ask(server, body, Content_Type=f"multipart/form-data; charset=utf-8; boundary={written};")
         assert answer.json["verdict"] == "MALICIOUS"
     assert BOUNDARY not in boundary
+
+
+def test_a_boundary_is_not_looked_for_inside_a_quoted_parameter(server: Server) -> None:
+    media_type = f'multipart/form-data; a="; boundary=another;"; boundary={BOUNDARY}'
+    assert ask(server, form(("a", EICAR)), Content_Type=media_type).json["verdict"] == "MALICIOUS"
+
+
+def test_a_form_that_does_not_come_whole_does_not_pass(serve: Serve) -> None:
+    """Whatever policy makes of the part that was too large, or slow: behind it could be anything."""
+    tables = {"limits": {"discard_bytes": 2048}, "timeouts": {"body_idle_s": 0.5}}
+    served = serve(tables, max_body_bytes=1024, policy="open")
+    for dropped_bytes, with_json, status_alone in ((1000, 413, 403), (3000, 413, 413)):
+        body = form(("large", b"x" * (1100 + dropped_bytes)), ("bad", EICAR))
+        for target, status in (("/scan", with_json), ("/scan?answer=status", status_alone)):
+            pieces = (body[start : start + 100] for start in range(0, len(body), 100))
+            answer = ask(served, pieces, target, Content_Type=TYPE)
+            assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    whole = form(("first", CLEAN), ("second", CLEAN))
+    with served.connect() as client:
+        client.sendall(head(len(whole), "/scan?answer=status", f"Content-Type: {TYPE}") + whole[:200])
+        assert read_answer(client).status == 408
