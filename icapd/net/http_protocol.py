@@ -164,6 +164,7 @@ class HttpProtocol(Protocol):
                 self._enter(Phase.ANSWERING)
                 return False
             http.start_next_cycle()
+            self._is_head_request = False
             self._enter(Phase.IDLE)
             self._resume()
         event = http.next_event()
@@ -328,6 +329,9 @@ class HttpProtocol(Protocol):
         self.transport.abortConnection()
 
     def _lose(self) -> None:
+        """Ends the connection; who takes neither what is still unwritten nor the end of TLS is cut off later."""
+        self._is_closing = True
+        self._enter(Phase.LINGERING)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

@@ -136,6 +136,18 @@ def test_large_bodies_and_refusals_over_tls(serve: Serve, authority: Authority) 
     assert (too_large.status, too_large.json["outcome"]) == (413, "too-large")
 
 
+def test_who_shakes_no_hands_and_who_takes_no_end_are_cut_off(serve: Serve, authority: Authority) -> None:
+    """Over TLS an end has two sides: a client that never says its own must not keep a connection for ever."""
+    times = {"head_s": 0.3, "idle_s": 0.3, "drain_s": 0.3}
+    served = serve({"timeouts": times}, "https", **authority.files("icapd"))
+    with served.connect() as silent, served.connect() as bare:
+        with authority.client(None).wrap_socket(bare, server_hostname="127.0.0.1") as idle:
+            idle.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: icapd\r\n\r\n")
+            served.child.wait_until(lambda: served.metric("icapd_open_connections") == 0, "both are gone")
+        with pytest.raises(ConnectionResetError):
+            silent.recv(1)
+
+
 def test_a_new_certificate_by_reload(serve: Serve, authority: Authority) -> None:
     files = authority.files("icapd")
     served = serve(scheme="https", **files)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.http.client import Server, ask
+from tests.process.servers import ask as ask_over_icap
+from tests.process.servers import verdict
 from tests.support.eicar import EICAR
 
 CLEAN = b"An ordinary text.\n"
@@ -50,6 +52,9 @@ def test_what_was_scanned_once_is_remembered_for_icap_and_http_alike(server: Ser
     first, second = ask(server, body), ask(server, body)
     assert (first.json["cache"], second.json["cache"]) == ("miss", "memory")
     assert first.json["transaction"] != second.json["transaction"]
+    assert verdict(ask_over_icap(server, body)) == "CLEAN"
+    [line] = server.access_lines(1, method="RESPMOD", sha256=first.json["sha256"])
+    assert line["cache"] == "memory"
 
 
 def test_an_empty_file_is_clean(server: Server) -> None:
