@@ -1,23 +1,14 @@
 --- Uploads: access_by_lua_file. Shows the request's body to the ICAP service; lets the request go on, or answers it.
 
+local entry = require "icap.entry"
 local heads = require "icap.heads"
 local reply = require "icap.reply"
 local request = require "icap.request"
 local servers = require "icap.servers"
-local settings_of = require "icap.settings"
 local takeover = require "icap.takeover"
 
-local settings, settings_err = settings_of.read("icap_reqmod")
-if not settings then
-    ngx.log(ngx.ERR, "icap: ", settings_err)
-    return ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
-end
-
-local body, body_err = request.body()
-if body_err then
-    ngx.log(ngx.ERR, "icap: no body to scan: ", body_err)
-    return ngx.exit(411)
-elseif not body then
+local settings, body = entry.open("icap_reqmod")
+if not body then
     return -- nothing to scan
 end
 
@@ -36,10 +27,7 @@ local message = {
     end,
 }
 
-local started_at = ngx.now()
-local answer = servers.ask(settings, message)
-ngx.update_time()
-local seconds = ngx.now() - started_at
+local answer, seconds = servers.ask(settings, message)
 
 if not answer then
     body:close()

@@ -2,25 +2,14 @@
 -- on what that answers.
 
 local body_of = require "icap.body"
+local entry = require "icap.entry"
 local heads = require "icap.heads"
 local inner = require "icap.inner"
 local reply = require "icap.reply"
 local request = require "icap.request"
 local servers = require "icap.servers"
-local settings_of = require "icap.settings"
 
-local settings, settings_err = settings_of.read("icap_respmod")
-if not settings then
-    ngx.log(ngx.ERR, "icap: ", settings_err)
-    return ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
-end
-
-local body, body_err = request.body()
-if body_err then
-    ngx.log(ngx.ERR, "icap: no body to send on: ", body_err)
-    return ngx.exit(411)
-end
-
+local settings, body = entry.open("icap_respmod")
 local method = ngx.req.get_method()
 -- Asked twice, these change nothing: the response may be fetched again when it is needed again.
 local is_repeatable = (method == "GET" or method == "HEAD") and not body
@@ -39,7 +28,7 @@ local function inner_head()
     local added = heads.without(fields, { ["x-real-ip"] = true, ["x-forwarded-proto"] = true })
     added[#added + 1] = { "X-Real-IP", var.remote_addr }
     added[#added + 1] = { "X-Forwarded-Proto", var.scheme }
-    return heads.build(method .. " " .. var.request_uri .. " HTTP/1.1", added)
+    return heads.build(method .. " " .. request.target() .. " HTTP/1.1", added)
 end
 
 local response, fetch_err = inner.fetch(settings.inner, inner_head(), body)
@@ -101,10 +90,7 @@ function message.restart()
 end
 
 show(response)
-local started_at = ngx.now()
-local answer, _, is_source = servers.ask(settings, message)
-ngx.update_time()
-local seconds = ngx.now() - started_at
+local answer, seconds, is_source = servers.ask(settings, message)
 
 if is_source then
     reply.record("failed", seconds)

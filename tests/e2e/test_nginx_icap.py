@@ -184,6 +184,27 @@ def test_server_that_sends_back_while_it_reads_and_stops_reading_when_nobody_tak
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("length", [b"4", b"6", b"200000", b"x", b"5\r\nContent-Length: 6"])
+@pytest.mark.parametrize("has_body", [True, False])
+def test_body_of_another_length_than_its_head_says_never_looks_whole(
+    start: StartNginx, origin: Origin, length: bytes, has_body: bool
+) -> None:
+    """On a connection that is kept, what is too much would be the next answer, and what is missing waited for."""
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: " + length + b"\r\n\r\n"
+
+    def miscount(request: Request) -> None:
+        request.body()
+        request.send(answer_with(head, b"no :(" if has_body else None))
+
+    with stub(miscount) as server:
+        nginx = start(server.url())
+        refused, _ = download(nginx, origin, SMALL)
+        refused_upload = upload(nginx, SMALL)
+
+    assert [each.status for each in (refused, refused_upload)] == [502, 502]
+    assert [line.verdict for path in ("/down/file", "/up/file") for line in nginx.lines(path)] == ["cut", "cut"]
+
+
 def test_answer_may_be_oddly_written(start: StartNginx, origin: Origin) -> None:
     """Byte by byte, with chunk extensions, trailers, a folded field, no reason phrase."""
     head = b"HTTP/1.1 200\r\nContent-Type: text/plain\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n"

@@ -180,8 +180,10 @@ local function parse_encapsulated(value)
     return head.name, last.offset, last.name
 end
 
+local function no_piece() end
+
 --- What an ICAP 200 carries.
--- @return { is_response, start_line, fields, read (nil: no body) }, or nil and an error.
+-- @return { is_response, start_line, fields, read (nil: a request without a body) }, or nil and an error.
 local function open_answer(connection, message, fields)
     local name, length, body_name = parse_encapsulated(heads.get(fields, "encapsulated"))
     if not name then
@@ -208,6 +210,7 @@ local function open_answer(connection, message, fields)
     end
     if body_name == "null-body" then
         connection.is_at_boundary = true
+        answer.read = answer.is_response and no_piece or nil
         return answer
     end
     local next_piece = chunks.decoder(connection.reader, body.PIECE_BYTES)

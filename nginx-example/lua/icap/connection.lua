@@ -21,6 +21,8 @@ local function milliseconds(seconds)
 end
 
 function Connection:receive()
+    -- Who reads only now, because the client took its time, has not been kept waiting.
+    self.progress_at = ngx.now()
     while true do
         local now = ngx.now()
         if self.source_err then

@@ -62,8 +62,12 @@ end
 -- @param read function: the next piece; nil at the end; nil and an error; or nil: no body.
 -- @return true, or nil and why the client did not get all of it; what was sent then must not look whole.
 function _M.send(status, fields, read)
+    local announced = heads.content_length(fields)
+    if announced == false then
+        return nil, "contradictory Content-Length"
+    end
     set_head(status, fields)
-    local pieces, count, held_bytes = {}, 0, 0
+    local pieces, count, held_bytes, all_bytes = {}, 0, 0, 0
     local err
     -- nginx may have made a 304 of it, for a client that has it already: then the body is left out.
     local function print_held()
@@ -79,6 +83,11 @@ function _M.send(status, fields, read)
             count = count + 1
             pieces[count] = piece
             held_bytes = held_bytes + #piece
+            all_bytes = all_bytes + #piece
+        end
+        if read and not err and announced and (all_bytes > announced or (not piece and all_bytes < announced)) then
+            -- What is too much, the client would take for its next answer; what is missing, it would wait for.
+            return nil, "a body of another length than its Content-Length"
         end
         if held_bytes >= FLUSH_BYTES then
             local ok, print_err = print_held()

@@ -22,19 +22,23 @@ function _M.fields()
     table.sort(fields, function(one, other)
         return one.key < other.key
     end)
-    -- HTTP/1.0 may have none, and a server no name.
+    fields = heads.end_to_end(fields)
+    -- HTTP/1.0 may have none, and a server no name. Last, so that no Connection field takes it away.
     local host = ngx.var.http_host or ngx.var.host
     table.insert(fields, 1, { "Host", host ~= "" and host or "localhost", key = "host" })
-    return heads.end_to_end(fields)
+    return fields
+end
+
+--- Path and query as the client wrote them.
+function _M.target()
+    local target = ngx.var.request_uri
+    return target:sub(1, 1) == "/" and target or "/" .. target -- of `GET http://host?query`, nginx has only the query
 end
 
 --- The head to encapsulate: with an absolute URL, as proxies write it, so that logs and rules see scheme and host.
 function _M.head(fields)
-    local target = ngx.var.request_uri
-    if target:sub(1, 1) == "/" then
-        target = ngx.var.scheme .. "://" .. fields[1][2] .. target
-    end
-    return heads.build(ngx.req.get_method() .. " " .. target .. " HTTP/1.1", fields)
+    local url = ngx.var.scheme .. "://" .. fields[1][2] .. _M.target()
+    return heads.build(ngx.req.get_method() .. " " .. url .. " HTTP/1.1", fields)
 end
 
 --- The ICAP header fields that say whose request it is.

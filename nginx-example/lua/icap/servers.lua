@@ -78,29 +78,38 @@ local function was_stale(connection)
     return connection and connection.is_reused and not connection.has_heard and not connection.has_timed_out
 end
 
---- @param message as client.ask takes it, and `restart()`: make the body readable from its start once more, or false.
--- @return the answer; or nil, an error, and whether it was the body's source that failed.
-function _M.ask(settings, message)
+--- @return the answer, or nil and whether it was the body's source that failed.
+local function ask(settings, message)
     local deadline = ngx.now() + settings.timeouts.total
-    local is_first, err = true, nil
+    local is_first = true
     for _, service in ipairs(in_order(settings.services)) do
         local answer, connection
         repeat
             if not is_first and not message:restart() then
-                return nil, err
+                return nil
             end
             is_first = false
+            local err
             answer, err, connection = try(service, settings, deadline, message)
             if answer then
                 return answer
             end
             ngx.log(ngx.ERR, "icap: ", service.name, ": ", err)
             if connection and connection.source_err then
-                return nil, err, true
+                return nil, true
             end
         until not was_stale(connection)
     end
-    return nil, err
+    return nil
+end
+
+--- @param message as client.ask takes it, and `restart()`: make the body readable from its start once more, or false.
+-- @return the answer, or nil; the seconds it took; without an answer, whether it was the body's source that failed.
+function _M.ask(settings, message)
+    local started_at = ngx.now()
+    local answer, is_source = ask(settings, message)
+    ngx.update_time()
+    return answer, ngx.now() - started_at, is_source
 end
 
 return _M
