@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engines.office import agile, biff, embedded, findings, ole_table, vba, xlm
+from engines.office import agile, biff, embedded, findings, ole_table, vba, xlm, xls_crypt
 from engines.office.compound import ENTRIES_LIMIT, ORPHANS, Compound, Damaged, Entry
 from engines.office.limits import OfficeOptions
 from engines.office.tables import COMBINATIONS
@@ -189,14 +189,23 @@ def _slides(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bo
 
 def _workbook(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:
     workbook = biff.read_workbook(content, budget)
-    found.signs += xlm.workbook_signs(workbook, budget)
+    is_opened = False
     if workbook.is_encrypted:
-        found.notes.append(findings.encrypted("xls", sample.trail))
+        try:
+            content = xls_crypt.decrypt(content, budget)
+        except xls_crypt.Locked:
+            found.notes.append(findings.encrypted("xls", sample.trail))
+        else:
+            found.signs.append(ole_table.DEFAULT_KEY)
+            found.members.append(("Workbook", content))
+            is_opened = True
+            workbook = biff.read_workbook(content, budget)
+    found.signs += xlm.workbook_signs(workbook, budget)
     if workbook.limit:
         found.notes.append(findings.limit(workbook.limit, sample.trail))
     if workbook.formulas:
         found.members.append(("XLM", "\n".join(workbook.formulas).encode("utf-8", "replace")))
-    return False
+    return is_opened
 
 
 def _current_user(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bool:

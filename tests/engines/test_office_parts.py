@@ -226,6 +226,10 @@ AUTO_WRITTEN = record(0x0018, struct.pack("<HBBHHHI", 0, 0, 10, 0, 0, 0, 0) + b"
 
 
 def workbook(cells: bytes, names_: bytes = b"", kind: int = 1, state: int = 0, more: bytes = b"") -> bytes:
+    return compound({"Workbook": workbook_stream(cells, names_, kind, state, more)})
+
+
+def workbook_stream(cells: bytes, names_: bytes = b"", kind: int = 1, state: int = 0, more: bytes = b"") -> bytes:
     def head(place: int) -> bytes:
         return (
             bof(5)
@@ -235,8 +239,7 @@ def workbook(cells: bytes, names_: bytes = b"", kind: int = 1, state: int = 0, m
             + record(0x0A)
         )
 
-    stream = head(len(head(0))) + bof(0x40 if kind == 1 else 0x10) + cells + record(0x0A)
-    return compound({"Workbook": stream})
+    return head(len(head(0))) + bof(0x40 if kind == 1 else 0x10) + cells + record(0x0A)
 
 
 def test_macros_of_old_workbooks_are_read() -> None:
