@@ -19,7 +19,9 @@ FORMULA_LIMIT: Final = "office.max_formula_bytes"
 SHEETS_MAX: Final = 1024
 SHEETS_LIMIT: Final = "office.max_sheets"
 _BOF, _EOF = 0x0809, 0x000A
-_FORMULA, _STRING = 0x0006, 0x0207
+_STRING: Final = 0x0207
+_BEFORE_FORMULA: Final = {0x0006: 20, 0x0221: 12, 0x04BC: 8}
+"""What stands before the tokens of a cell, of an array and of many cells, by record ([MS-XLS] 2.4.127, 2.4.4, 2.4.260)."""
 _FILEPASS, _NAME, _SHEET, _SUPBOOK = 0x002F, 0x0018, 0x0085, 0x01AE
 _MACRO_SHEET: Final = 0x0040
 """The kind of a substream that holds macros ([MS-XLS] 2.4.21)."""
@@ -81,6 +83,7 @@ def read_workbook(data: bytes, budget: Budget) -> Workbook:
 
 def _read(data: bytes, found: Workbook, records: _Records) -> None:
     sheets: list[tuple[int, int, int]] = []
+    named: list[str] = []
     for kind, content in records.substream(0):
         if kind == _FILEPASS:
             found.is_encrypted = True
@@ -92,8 +95,11 @@ def _read(data: bytes, found: Workbook, records: _Records) -> None:
             sheets.append((place, state & 3, sheet_kind))
         elif kind == _NAME:
             found.starts_by_itself |= _is_auto(content)
+            named += _name_formula(content)
         elif kind == _SUPBOOK:
             found.dde += _dde(content)
+    found.formulas += named
+    found.has_macro_sheet = bool(named)
     for place, state, sheet_kind in dict.fromkeys(sheets):
         is_macro = data[place : place + 2] == b"\x09\x08" and data[place + 6 : place + 8] == b"\x40\x00"
         if not is_macro and sheet_kind != 1:
@@ -112,8 +118,24 @@ def _is_auto(content: bytes) -> bool:
     name = content[15 : 15 + length * (2 if is_wide else 1)]
     if flags & 0x20:
         return name[:1] != b"" and name[0] in _AUTO_NAMES
-    text = name.decode("utf-16-le" if is_wide else "latin-1", "replace").lower()
-    return text.removeprefix("_xlnm.").startswith(("auto_open", "auto_close", "auto_activate", "auto_deactivate"))
+    return is_auto_name(name.decode("utf-16-le" if is_wide else "latin-1", "replace"))
+
+
+def _name_formula(content: bytes) -> Iterator[str]:
+    """What a name stands for, where that calls what only macros may."""
+    if len(content) < 15:
+        return
+    length, size_bytes = struct.unpack_from("<BH", content, 3)
+    at = 15 + length * (2 if content[14] & 1 else 1)
+    tokens = content[at : at + size_bytes]
+    if formula.may_call_macros(tokens):
+        yield formula.text_of(tokens)
+
+
+def is_auto_name(name: str) -> bool:
+    """A name, written out, that has a macro run."""
+    plain = name.lower().removeprefix("_xlnm.")
+    return plain.startswith(("auto_open", "auto_close", "auto_activate", "auto_deactivate"))
 
 
 def _dde(content: bytes) -> Iterator[str]:
@@ -133,9 +155,10 @@ def _formulas(records: Iterator[tuple[int, bytes]], found: Workbook) -> None:
     left_bytes = FORMULA_BYTES_MAX
     for kind, content in records:
         text = ""
-        if kind == _FORMULA and len(content) >= 22:
-            (size_bytes,) = struct.unpack_from("<H", content, 20)
-            tokens = content[22 : 22 + size_bytes]
+        at = _BEFORE_FORMULA.get(kind, len(content))
+        if at + 2 <= len(content):
+            (size_bytes,) = struct.unpack_from("<H", content, at)
+            tokens = content[at + 2 : at + 2 + size_bytes]
             left_bytes -= len(tokens)
             if left_bytes < 0:
                 raise LimitReached(FORMULA_LIMIT)

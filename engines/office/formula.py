@@ -1,4 +1,4 @@
-"""Formulas of BIFF8 cells ([MS-XLS] 2.5.198) as text: tokens in Polish order become calls that people can read.
+"""Formulas of cells ([MS-XLS] 2.5.198, [MS-XLSB] 2.5.98) as text: tokens in Polish order become calls for people.
 
 Only names that tell something are known; others are their numbers. Strings that are joined are shown joined.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 _STACK_MAX: Final = 512
@@ -39,12 +41,48 @@ _SIZES: Final = {
     0x01: 4, 0x02: 4, 0x18: 5, 0x1C: 1, 0x1D: 1, 0x20: 7, 0x23: 4, 0x24: 4, 0x25: 8, 0x26: 6, 0x27: 6, 0x28: 6,
     0x29: 2, 0x2A: 4, 0x2B: 8, 0x2C: 4, 0x2D: 8, 0x39: 6, 0x3A: 6, 0x3B: 10, 0x3C: 6, 0x3D: 10,
 }  # fmt: skip
-"""How many bytes follow a token that we show as a place."""
+"""How many bytes follow a token that we show as a place, in BIFF8."""
+_SIZES_12: Final = {
+    0x01: 4, 0x02: 4, 0x18: 5, 0x1C: 1, 0x1D: 1, 0x20: 14, 0x23: 4, 0x24: 6, 0x25: 12, 0x26: 6, 0x27: 6, 0x28: 6,
+    0x29: 2, 0x2A: 6, 0x2B: 12, 0x2C: 6, 0x2D: 12, 0x39: 6, 0x3A: 8, 0x3B: 14, 0x3C: 8, 0x3D: 14,
+}  # fmt: skip
+"""The same in BIFF12."""
 _OPERATORS: Final = {
     0x03: "+", 0x04: "-", 0x05: "*", 0x06: "/", 0x07: "^", 0x08: "&", 0x09: "<", 0x0A: "<=", 0x0B: "=", 0x0C: ">=",
     0x0D: ">", 0x0E: "<>", 0x0F: " ", 0x10: ",", 0x11: ":",
 }  # fmt: skip
+_MACRO_CALL = re.compile(
+    rb"[\x21\x41\x61](?:\x6e|\xb2|\x89|\x8a)\0|[\x22\x42\x62].(?:[\x84\x95\x96]\0|\x0b\x01|[\x06\x11\x60]\x80)",
+    re.DOTALL,
+)
+"""EXEC, EXECUTE, FWRITELN, FWRITE; FOPEN, REGISTER, CALL, REGISTER.ID, FILE.DELETE, RUN, FORMULA."""
+_MACRO_CALL_WRITTEN = re.compile(
+    r"\b(?:exec|execute|fwrite|fwriteln|fopen|register|call|register\.id|file\.delete|run|formula)[ \t]{0,8}\(",
+    re.IGNORECASE,
+)
 _CHAR = re.compile(r"CHAR\((\d{1,3})(?:\.0)?\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What differs between the formats: how long places are, and whether texts are counted by two bytes."""
+
+    sizes: Mapping[int, int]
+    has_wide_texts: bool
+
+
+BIFF8: Final = Layout(_SIZES, has_wide_texts=False)
+BIFF12: Final = Layout(_SIZES_12, has_wide_texts=True)
+
+
+def may_call_macros(tokens: bytes) -> bool:
+    """Whether functions that only macros have seem to be called in these bytes: some of one formula, or of many."""
+    return _MACRO_CALL.search(tokens) is not None
+
+
+def calls_macros(text: str) -> bool:
+    """The same of a formula that is written out."""
+    return _MACRO_CALL_WRITTEN.search(text) is not None
 
 
 class _Stack:
@@ -86,7 +124,7 @@ def _folded(text: str) -> str:
     return f'"{chr(int(match[1]) & 0xFF)}"' if match else text
 
 
-def text_of(tokens: bytes) -> str:
+def text_of(tokens: bytes, layout: Layout = BIFF8) -> str:
     """A formula as text; what cannot be read ends it."""
     stack = _Stack()
     at = 0
@@ -95,7 +133,7 @@ def text_of(tokens: bytes) -> str:
         at += 1
         kind = token if token < 0x20 else (token & 0x1F) | 0x20
         try:
-            size = _step(kind, tokens, at, stack)
+            size = _step(kind, tokens, at, stack, layout)
         except (struct.error, IndexError):
             break
         if size < 0:
@@ -104,7 +142,7 @@ def text_of(tokens: bytes) -> str:
     return f"={stack.rest()}"[:_TEXT_MAX]
 
 
-def _step(kind: int, tokens: bytes, at: int, stack: _Stack) -> int:
+def _step(kind: int, tokens: bytes, at: int, stack: _Stack, layout: Layout) -> int:
     """Does one token; returns how many bytes it has behind its own, -1 for one nobody knows."""
     if kind in _OPERATORS:
         stack.join(_OPERATORS[kind])
@@ -115,9 +153,11 @@ def _step(kind: int, tokens: bytes, at: int, stack: _Stack) -> int:
         stack.push("")
         return 0
     if kind == 0x17:
-        size = tokens[at] * (2 if tokens[at + 1] & 1 else 1)
+        is_wide = layout.has_wide_texts or bool(tokens[at + 1] & 1)
+        length = struct.unpack_from("<H", tokens, at)[0] if layout.has_wide_texts else tokens[at]
+        size = length * (2 if is_wide else 1)
         raw = tokens[at + 2 : at + 2 + size]
-        stack.push(f'"{raw.decode("utf-16-le" if tokens[at + 1] & 1 else "latin-1", "replace")}"')
+        stack.push(f'"{raw.decode("utf-16-le" if is_wide else "latin-1", "replace")}"')
         return 2 + size
     if kind == 0x19:
         choices = struct.unpack_from("<H", tokens, at + 1)[0]
@@ -136,7 +176,7 @@ def _step(kind: int, tokens: bytes, at: int, stack: _Stack) -> int:
         count, number = struct.unpack_from("<BH", tokens, at)
         stack.call(number, count & 0x7F)
         return 3
-    if kind in _SIZES:
+    if kind in layout.sizes:
         stack.push("REF")
-        return _SIZES[kind]
+        return layout.sizes[kind]
     return -1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.parsers import expat
 
-from engines.office import embedded, findings, ole_table, xlm, xlm_table
+from engines.office import biff, embedded, findings, formula, ole_table, xlm, xlm_table
 from engines.office.limits import OfficeOptions
 from engines.office.tables import COMBINATIONS
 from icapd.scan.indicators import Indicator, add_up
@@ -110,11 +110,11 @@ class _Part:
         if local == "instrText":
             self._keep_field(text)
         elif local == "definedName":
-            return
+            if formula.calls_macros(text):
+                self.signs.append(xlm_table.MACRO_SHEET)
+                self._keep_formula(text)
         elif local == "f":
-            self._take(len(text))
-            if self._text_left > 0:
-                self.formulas.append(text)
+            self._keep_formula(text)
         else:
             self._file(text)
 
@@ -122,6 +122,11 @@ class _Part:
         self._text_left -= count
         if self._text_left < 0:
             self.limits.add(TEXT_LIMIT)
+
+    def _keep_formula(self, text: str) -> None:
+        self._take(len(text))
+        if self._text_left > 0:
+            self.formulas.append(text)
 
     def _keep_field(self, text: str) -> None:
         """A field's code may be spread over many runs."""
@@ -197,8 +202,7 @@ class _Part:
         self.signs.append(xlm_table.MACRO_SHEET)
 
     def defined_name(self, given: dict[str, str]) -> None:
-        name = given.get("name", "").lower().removeprefix("_xlnm.")
-        if name.startswith(("auto_open", "auto_close", "auto_activate", "auto_deactivate")):
+        if biff.is_auto_name(given.get("name", "")):
             self.signs.append(xlm_table.AUTO_OPEN)
 
     def control(self, given: dict[str, str]) -> None:
@@ -209,7 +213,7 @@ class _Part:
         self._name = given.get("name", "").lstrip("/")
 
 
-_TEXTS: Final = frozenset({"instrText", "f", "binData", "binaryData"})
+_TEXTS: Final = frozenset({"instrText", "f", "definedName", "binData", "binaryData"})
 _STARTS: Final[dict[str, Callable[[_Part, dict[str, str]], None]]] = {
     "Relationship": _Part.relationship,
     "fldSimple": _Part.simple_field,

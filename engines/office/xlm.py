@@ -15,13 +15,13 @@ _MANY_CODES = 8
 def workbook_signs(workbook: Workbook, budget: Budget) -> Iterator[Indicator]:
     for link in workbook.dde:
         yield from embedded.dde_signs(link.encode("utf-8", "replace"))
+    if workbook.starts_by_itself:
+        yield xlm_table.AUTO_OPEN
     if not workbook.has_macro_sheet:
         return
     yield xlm_table.MACRO_SHEET
     if workbook.has_hidden_macro_sheet:
         yield xlm_table.HIDDEN_SHEET
-    if workbook.starts_by_itself:
-        yield xlm_table.AUTO_OPEN
     yield from formula_signs("\n".join(workbook.formulas), budget)
 
 

@@ -9,7 +9,15 @@ import time
 from random import Random
 
 from icapd.scan.model import FindingKind, Outcome
-from tests.engines import test_office_ole, test_office_parts, test_office_rtf, test_pdf
+from tests.engines import (
+    test_office_locked,
+    test_office_ole,
+    test_office_parts,
+    test_office_rtf,
+    test_office_xlsb,
+    test_pdf,
+    test_pdf_evasion,
+)
 from tests.engines.document_probe import scan
 from tests.engines.office_locking import agile
 from tests.engines.office_writing import compound, compressed, native_package, vba_streams
@@ -27,10 +35,21 @@ SEEDS: dict[str, list[bytes]] = {
         agile(b"package" * 20, "Velvet" + "Sweatshop", 10),
     ],
     "vba": [compressed(_CODE.encode() * 20)],
-    "biff": [workbook(cell(EXEC) * 5, AUTO)],
+    "biff": [
+        workbook(cell(EXEC) * 5, AUTO),
+        *(
+            compound({"Workbook": test_office_locked.xls(scheme, test_office_locked.DEFAULT)})
+            for scheme in test_office_locked.XLS
+        ),
+    ],
+    "biff12": [test_office_xlsb.sheet(case) for case in test_office_xlsb.MALICIOUS.values()],
     "rtf": [*test_office_rtf.MALICIOUS.values()],
     "ooxml": [test_office_parts.FLAT.encode(), test_office_parts.WORD_2003.encode(), test_office_parts.ACTIVE_MIME],
-    "pdf": [*test_pdf.HOSTILE.values(), *(data for data, _ in test_pdf.ORDINARY.values())],
+    "pdf": [
+        *test_pdf.HOSTILE.values(),
+        *(each for each in test_pdf_evasion.HIDDEN.values() if len(each) < 50_000),
+        *(data for data, _ in test_pdf.ORDINARY.values()),
+    ],
 }
 """By reader."""
 
@@ -39,6 +58,16 @@ _WORDS: dict[str, tuple[bytes, ...]] = {
     "vba": (b"\x00\xb0", b"\xff\xbf", b"\xff\x3f", b"\x01"),
     "biff": (b"\x09\x08\x10\x00", b"\x0a\0\0\0", b"\x06\0", b"\x85\0", b"\x17\xff\x01", b"\x22\xff\x60\x80"),
     "rtf": (b"{", b"}", b"\\bin99999999 ", b"\\objdata ", b"{\\*\\", b"\\'", b"\\u-1 ", b"\\\\", b"0105000002000000"),
+    "biff12": (
+        b"\x09",
+        b"\x08",
+        b"\x27",
+        b"\xe8\x02",
+        b"\xaa\x03",
+        b"\xff\xff\xff\x7f",
+        b"\x41\x6e\0",
+        b"\x42\xff\x96\0",
+    ),
     "ooxml": (b"<", b"/>", b"<!DOCTYPE a [", b"&#x0;", b"<w:p>", b"<f>", b"binData"),
     "pdf": (
         *(b"<<", b">>", b"[", b"]", b"(", b")", b"<", b"%", b"/", b"stream\n", b"endstream", b"endobj", b"1 0 obj"),
@@ -69,6 +98,8 @@ def mutated(reader: str, random: Random) -> bytes:
                 del data[at:]
     if reader == "vba":
         return compound(vba_streams({"M": ""}, sources={"M": bytes(data)}))
+    if reader == "biff12":
+        return test_office_xlsb.package("xl/macrosheets/sheet1.bin", bytes(data))
     return bytes(data)
 
 

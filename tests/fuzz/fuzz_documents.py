@@ -1,7 +1,7 @@
 """Fuzzes the readers of documents for a given time:  python -m tests.fuzz.fuzz_documents READER|all 600 [SEED]
 
-READER is compound, vba, biff, rtf, ooxml or pdf. An input that breaks the rule (no engine fails, none takes long) is
-kept in tests/fuzz/found_documents, where the tests replay it from then on; the status is then 1.
+READER is compound, vba, biff, biff12, rtf, ooxml or pdf. An input that breaks the rule (no engine fails, none takes
+long) is kept in tests/fuzz/found_documents, where the tests replay it from then on; the status is then 1.
 """
 
 from __future__ import annotations
