@@ -21,7 +21,7 @@ SHEETS_LIMIT: Final = "office.max_sheets"
 _BOF, _EOF = 0x0809, 0x000A
 _STRING: Final = 0x0207
 _BEFORE_FORMULA: Final = {0x0006: 20, 0x0221: 12, 0x04BC: 8}
-"""What stands before the tokens of a cell, of an array and of many cells, by record ([MS-XLS] 2.4.127, 2.4.4, 2.4.260)."""
+"""What stands before the tokens of Formula, Array and ShrFmla ([MS-XLS] 2.4.127, 2.4.4, 2.4.260)."""
 _FILEPASS, _NAME, _SHEET, _SUPBOOK = 0x002F, 0x0018, 0x0085, 0x01AE
 _MACRO_SHEET: Final = 0x0040
 """The kind of a substream that holds macros ([MS-XLS] 2.4.21)."""

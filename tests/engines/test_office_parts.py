@@ -250,30 +250,6 @@ def test_macros_of_old_workbooks_are_read() -> None:
     assert members(data)[("XLM",)] == b'=EXEC("' + b"cm" + b'd.exe /c dir")'
 
 
-@pytest.mark.parametrize(("kind", "before"), [(0x0221, 12), (0x04BC, 8)])
-def test_formulas_of_many_cells_are_read(kind: int, before: int) -> None:
-    shared = record(kind, bytes(before) + struct.pack("<H", len(EXEC)) + EXEC)
-    assert {"xlm:exec", "xlm:runs-program"} <= names(scan(workbook(cell(b"\x01" + bytes(4)) + shared)))
-
-
-def test_formulas_of_names_are_read() -> None:
-    named = record(0x0018, struct.pack("<HBBHHHI", 0, 0, 1, len(EXEC), 0, 0, 0) + b"\x00a" + EXEC)
-    assert {"xlm:exec", "xlm:runs-program"} <= names(scan(workbook(b"", named, kind=0)))
-    harmless = record(0x0018, struct.pack("<HBBHHHI", 0, 0, 1, 3, 0, 0, 0) + b"\x00a" + b"\x1e\x05\x00")
-    assert names(scan(workbook(b"", harmless, kind=0))) == set()
-
-
-def named(text: str) -> bytes:
-    head = f'<?xml version="1.0"?><workbook xmlns="{X}"><definedNames><definedName name="a">'
-    return package("xl/workbook.xml", f"{head}{text}</definedName></definedNames></workbook>")
-
-
-def test_formulas_of_names_in_packages_are_read() -> None:
-    assert scan(named('EXEC("calc")')).verdict is Verdict.MALICIOUS
-    for text in ("Sheet1!$A$1", "EVALUATE(Sheet1!$A$1)", "GET.CELL(38,Sheet1!$A$1)"):
-        assert names(scan(named(text))) == set()
-
-
 def test_a_macro_sheet_that_does_nothing_is_recorded() -> None:
     report = scan(workbook(cell(b"\x1e\x05\x00"), AUTO_WRITTEN))
     assert (report.verdict, names(report)) == (Verdict.SUSPICIOUS, {"xlm:macro-sheet", "xlm:auto-open"})
