@@ -176,7 +176,10 @@ class _Tally:
     def take(self, report: EngineReport) -> None:
         for finding in report.findings:
             self.note(finding)
-        self.rise(report.outcome, report.reason[:REASON_CHARACTERS])
+        reason = report.reason[:REASON_CHARACTERS]
+        self.rise(report.outcome, reason)
+        if report.outcome is self.outcome and not self.reason:
+            self.reason = reason
 
     def report(self) -> EngineReport:
         reason = self.reason

@@ -93,3 +93,15 @@ class TestCodings:
     @pytest.mark.parametrize(("coding", "body"), [("", b"a"), ("identity, UTF-8", b"a"), ("gzip", b"")])
     def test_where_nothing_is_coded_nothing_is_told(self, coding: str, body: bytes) -> None:
         assert "coding" not in self.examined(coding, body=body)
+
+
+def test_why_an_engine_skips_a_body_is_told() -> None:
+    def only_text(sample: Sample, budget: Budget) -> EngineReport:
+        if sample.data[:1] == b"a":
+            return EngineReport("picky", Outcome.NOTHING_FOUND)
+        return EngineReport("picky", Outcome.SKIPPED, reason="no text")
+
+    alone = walk(b"soup", Finder("picky", only_text))["picky"]
+    assert (alone.outcome, alone.reason) == (Outcome.SKIPPED, "no text")
+    with_text_inside = walk(b"[a,soup]", Finder("picky", only_text))["picky"]
+    assert (with_text_inside.outcome, with_text_inside.reason) == (Outcome.NOTHING_FOUND, "")
