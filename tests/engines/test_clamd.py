@@ -21,6 +21,7 @@ from icapd.config.schema import SpoolTable
 from icapd.scan.engine_api import RemoteFailed
 from icapd.scan.model import CacheKey, EngineReport, Outcome
 from icapd.scan.remote import ShownBody
+from icapd.scan.ruleset import with_versions
 from icapd.scan.spool import Body, Spool
 from tests.support.clamd import MARK, NAME, Clamd
 from tests.support.reactor import reactor, wait_for, wait_until
@@ -222,5 +223,38 @@ def test_a_scan_that_is_given_up_frees_its_connection(tmp_path: Path, way: str) 
                 wait_for(scanning)
         assert scene.spool.bodies == 0
         clamd.resume()
+        assert scene.scanned(MARK) == (Outcome.FOUND, [NAME])
+        scene.engine.stop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_new_signatures_while_it_runs(tmp_path: Path, way: str) -> None:
+    """clamd reads a database anew beside its work: no scan fails, the next ones know more, and so does a probe."""
+    with Clamd(tmp_path / "clamd") as clamd:
+        scene = Scene(clamd, way)
+        assert scene.scanned(b"another mark") == (Outcome.NOTHING_FOUND, [])
+        before = wait_for(scene.engine.probe())
+        clamd.write_signatures(2, {"Local.Other": b"another mark", "Local.Mark": MARK})
+        assert clamd.command(b"RELOAD") == b"RELOADING"
+        give_up = time.monotonic() + 20
+        while wait_for(scene.engine.probe()).split("/")[1] != "2" and time.monotonic() < give_up:
+            assert scene.scanned(MARK) == (Outcome.FOUND, [NAME])
+        assert scene.scanned(b"another mark")[0] is Outcome.FOUND
+        after = wait_for(scene.engine.probe())
+        assert after != before
+        assert with_versions("ab" * 16, {"clamd": after}) != with_versions("ab" * 16, {"clamd": before})
+        scene.engine.stop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_past_clamd_s_limit_for_what_an_archive_holds_a_body_is_unscannable(tmp_path: Path, way: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.txt", bytes(MIB))
+        archive.writestr("last.txt", MARK)
+    with Clamd(tmp_path / "clamd", more="MaxScanSize 2M") as clamd:
+        scene = Scene(clamd, way)
+        assert scene.scanned(packed.getvalue()) == (Outcome.UNSCANNABLE, ["Heuristics.Limits.Exceeded.MaxScanSize"])
         assert scene.scanned(MARK) == (Outcome.FOUND, [NAME])
         scene.engine.stop()

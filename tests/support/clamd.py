@@ -69,7 +69,7 @@ class Clamd:
         return f"tcp://{LOOPBACK}:{self.port}"
 
     def write_signatures(self, number: int, signatures: Mapping[str, bytes]) -> None:
-        """Puts a database there, with a number and a date as freshclam's have; clamd reads it when it starts."""
+        """Puts a database there, with a number and a date as freshclam's have; clamd reads it at its start."""
         made = self._directory / f"made-{number}"
         made.mkdir()
         (made / "COPYING").write_text("made for a test\n")  # sigtool wants one
