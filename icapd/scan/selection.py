@@ -94,8 +94,12 @@ EVERYTHING: Final = SelectionClass()
 
 def profile(sample: Sample, *, is_thorough: bool = True) -> Profile:
     """What speaks for a closer look at a sample that was identified."""
+    return _profile(sample, is_inert(sample.data, sample.identity.media_type, is_thorough=is_thorough))
+
+
+def _profile(sample: Sample, is_proven_inert: bool) -> Profile:
     family = sample.identity.family
-    if is_inert(sample.data, sample.identity.media_type, is_thorough=is_thorough):
+    if is_proven_inert:
         traits = ["inert"]
     else:
         traits = [_OF_FAMILY.get(family, "archive, mail or unknown")]
@@ -134,11 +138,15 @@ class Selection:
 
     def choose(self, sample: Sample) -> SelectionClass:
         """The class that holds for a sample that was identified."""
-        if self._is_idle or (self._concerns_inert_alone and sample.identity.media_type not in INERT_TYPES):
+        media_type = sample.identity.media_type
+        if self._is_idle or (self._concerns_inert_alone and media_type not in INERT_TYPES):
             return EVERYTHING
-        if sample.coding.lower() not in NO_CODING:
+        if sample.coding and sample.coding.lower() not in NO_CODING:
             return EVERYTHING  # receivers see other bytes than these
-        found = profile(sample, is_thorough=self._is_thorough)
+        is_proven_inert = is_inert(sample.data, media_type, is_thorough=self._is_thorough)
+        if self._concerns_inert_alone and not is_proven_inert:
+            return EVERYTHING
+        found = _profile(sample, is_proven_inert)
         for each in self._classes:
             if found.risk <= each.max_risk:
                 if each.skips and found.traits[0] != "inert":

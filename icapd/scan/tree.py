@@ -51,6 +51,8 @@ _RANK: Final = {
     Outcome.FAILED: 5,
 }
 """Which outcome stands for the whole body when members differ: the one that leaves most unjudged."""
+_QUIET: Final = (Outcome.NOTHING_FOUND, Outcome.SKIPPED)
+"""Outcomes that no allow list changes."""
 
 
 @runtime_checkable
@@ -283,8 +285,8 @@ class _Walk:
         if report.findings:
             findings = tuple([_placed(finding, sample) for finding in report.findings])
             return msgspec.structs.replace(report, findings=findings)
-        if report.outcome is Outcome.NOTHING_FOUND and not report.reason:
-            self._tallies[engine.name].rise(Outcome.NOTHING_FOUND)
+        if report.outcome in _QUIET:
+            self._tallies[engine.name].take(report)
             return None
         return report
 
