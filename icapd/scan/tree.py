@@ -51,8 +51,6 @@ _RANK: Final = {
     Outcome.FAILED: 5,
 }
 """Which outcome stands for the whole body when members differ: the one that leaves most unjudged."""
-_QUIET: Final = (Outcome.NOTHING_FOUND, Outcome.SKIPPED)
-"""Outcomes that no allow list changes."""
 
 
 @runtime_checkable
@@ -145,13 +143,11 @@ class _Tally:
         self.findings: list[Finding] = []
         self._of_name: Counter[tuple[FindingKind, str]] | None = None
 
-    def has_run_out(self) -> bool:
-        return self.outcome is Outcome.TIMED_OUT
-
     def rise(self, outcome: Outcome, reason: str = "") -> None:
-        if outcome is not self.outcome and _RANK[outcome] > _RANK[self.outcome]:
-            self.outcome = outcome
-            self.reason = reason
+        if outcome is self.outcome:
+            self.reason = self.reason or reason
+        elif _RANK[outcome] > _RANK[self.outcome]:
+            self.outcome, self.reason = outcome, reason
 
     def fail(self, error: Exception) -> None:
         self.rise(Outcome.FAILED, f"{type(error).__name__}: {error}"[:REASON_CHARACTERS])
@@ -178,10 +174,7 @@ class _Tally:
     def take(self, report: EngineReport) -> None:
         for finding in report.findings:
             self.note(finding)
-        reason = report.reason[:REASON_CHARACTERS]
-        self.rise(report.outcome, reason)
-        if report.outcome is self.outcome and not self.reason:
-            self.reason = reason
+        self.rise(report.outcome, report.reason[:REASON_CHARACTERS])
 
     def report(self) -> EngineReport:
         reason = self.reason
@@ -285,7 +278,7 @@ class _Walk:
         if report.findings:
             findings = tuple([_placed(finding, sample) for finding in report.findings])
             return msgspec.structs.replace(report, findings=findings)
-        if report.outcome in _QUIET:
+        if _RANK[report.outcome] < 2:  # nothing that an allow list changes
             self._tallies[engine.name].take(report)
             return None
         return report
@@ -376,7 +369,7 @@ class _Walk:
         while True:
             item = self._lend(tally, sample, _next, steps)
             if item is None:
-                if tally.has_run_out():
+                if tally.outcome is Outcome.TIMED_OUT:
                     self._budget.check_time()
                 return
             yield item
