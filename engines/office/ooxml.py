@@ -33,6 +33,12 @@ _WORTH: Final = (
     *(b"<!DOCTYPE", b"definedName"),
 )
 """Without any of these words a part has nothing for us; they are names of elements, which XML cannot disguise."""
+_ROOT = re.compile(rb"[\xef\xbb\xbf\xff\xfe\s]*(?:<\?[^?<]*\?>\s*)*<(?:[^<>\s:/!?]{1,64}:)?([A-Za-z]{1,32})[\s/>]")
+_INERT_ROOTS: Final = frozenset(
+    b"styles styleSheet theme fonts settings webSettings numbering Types Properties coreProperties worksheet chartsheet"
+    b" sst sld sldLayout sldMaster presentation".split()
+)
+"""Parts in which no program looks for what we do, and the largest; what they refer to stands in their relations."""
 _OFFICE = (
     b"openxmlformats.org",
     b"schemas.microsoft.com/office",
@@ -241,7 +247,8 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     """
     data = bytes(sample.data)
     plain = _plain(data)
-    if not any(word in plain for word in _WORTH):
+    root = _ROOT.match(plain)
+    if (root and root[1] in _INERT_ROOTS) or not any(word in plain for word in _WORTH):
         return
     is_office = _is_office(plain)
     part = _Part()
