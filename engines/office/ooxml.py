@@ -35,8 +35,8 @@ _WORTH: Final = (
 """Without any of these words a part has nothing for us; they are names of elements, which XML cannot disguise."""
 _ROOT = re.compile(rb"[\xef\xbb\xbf\xff\xfe\s]*(?:<\?[^?<]*\?>\s*)*<(?:[^<>\s:/!?]{1,64}:)?([A-Za-z]{1,32})[\s/>]")
 _INERT_ROOTS: Final = frozenset(
-    b"styles styleSheet theme fonts settings webSettings numbering Types Properties coreProperties worksheet chartsheet"
-    b" sst sld sldLayout sldMaster presentation".split()
+    b"styles styleSheet theme fonts settings webSettings numbering Types Properties coreProperties worksheet"
+    b" chartsheet sst sld sldLayout sldMaster presentation".split()
 )
 """Parts in which no program looks for what we do, and the largest; what they refer to stands in their relations."""
 _OFFICE = (
