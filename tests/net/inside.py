@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
@@ -20,6 +21,7 @@ from icapd.net.listen import IcapFactory
 from icapd.net.protocol import IcapProtocol
 from icapd.net.replies import Pages
 from icapd.net.services import ServiceTable
+from icapd.observe.access import AccessLog
 from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
 from icapd.policy.page import BlockPage
@@ -100,9 +102,10 @@ class Scans:
 
 
 class Inside:
-    """State: `clock`, which the gateway and the drips go by; `events`, the event log's lines."""
+    """State: `clock`, which the gateway and the drips go by; `events`, the event log's lines, and `access`, those of
+    the access log as far as it is flushed."""
 
-    def __init__(self, **tables: Any) -> None:
+    def __init__(self, required: Mapping[str, bool] = MappingProxyType({}), **tables: Any) -> None:
         settings = Settings(**tables)
         self.clock = Clock()
         self.clock.advance(1000)
@@ -110,19 +113,20 @@ class Inside:
         self.spool = Spool(settings.spool)
         self.counters = Counters()
         self.events: list[bytes] = []
+        self.access: list[bytes] = []
         reactor = cast(Reactor, self.clock)
         cache = VerdictCache(settings.cache, os.urandom(32), cast(CacheReactor, self.clock))
         pipeline = Pipeline(cache, SingleFlight(), self.scans, self.counters, 25.0, 0.5, self.clock.seconds)
         self.gateway = Gateway(
             reactor,
             settings,
-            ServiceTable(settings, compile_policies(settings), "ruleset", {}, b'"istag"'),
+            ServiceTable(settings, compile_policies(settings), "ruleset", required, b'"istag"'),
             Pages({None: BlockPage("{{ verdict }}", "page")}, ""),
             pipeline,
             self.spool,
             self.counters,
             EventLog("debug", self.events.append, "test"),
-            None,
+            AccessLog(self.access.append, "json"),
             self.clock.seconds,
         )
         self.factory = IcapFactory(self.gateway, ["127.0.0.0/8"], 100)
