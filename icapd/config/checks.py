@@ -104,10 +104,12 @@ def _scanner_memory(settings: Settings, base: Path) -> Iterator[Problem]:
 def _rule_services(settings: Settings, base: Path) -> Iterator[Problem]:
     paths = {service.path for service in settings.service}
     aliases = {alias: service.path for service in settings.service for alias in service.aliases}
-    for index, rule in enumerate(settings.policy):
-        named = rule.when.service or []
+    whens = [(f"policy[{index}]", rule.when) for index, rule in enumerate(settings.policy)]
+    whens += [(f"delivery.rule[{index}]", rule.when) for index, rule in enumerate(settings.delivery.rule)]
+    for rule_key, when in whens:
+        named = when.service or []
         for path in [named] if isinstance(named, str) else named:
-            where = f"policy[{index}].when.service"
+            where = f"{rule_key}.when.service"
             if path in aliases:
                 yield Problem(where, f"{path} is an alias; name the service by its path, {aliases[path]}")
             elif path not in paths:
@@ -189,7 +191,7 @@ _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[st
     (_engines, frozenset({"service", "http", "engines"})),
     (_selection, frozenset({"selection", "engines"})),
     (_scanner_memory, frozenset({"scanners", "engines"})),
-    (_rule_services, frozenset({"service", "policy"})),
+    (_rule_services, frozenset({"service", "policy", "delivery"})),
     (_spool, frozenset({"spool"})),
     (_secret, frozenset({"cache"})),
     (_overrides, frozenset({"pages", "policy"})),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from icapd.config.load import Loaded
 from icapd.errors import Problem
 from icapd.policy.conditions import entries
 from icapd.policy.reach import unreachable
+
+DRIPPING_PROFILES: Final = frozenset({"squid", "generic"})
+"""As in net.profiles, which is out of reach from here."""
 
 
 def warnings(loaded: Loaded) -> list[Problem]:
@@ -39,7 +43,9 @@ def _services(loaded: Loaded) -> Iterator[Problem]:
 
 def _undripped(loaded: Loaded) -> Iterator[Problem]:
     for index, service in enumerate(loaded.settings.service):
-        drips = loaded.settings.delivery.drip_on_stall if service.drip_on_stall is None else service.drip_on_stall
+        drips = service.drip_on_stall
+        if drips is None:
+            drips = loaded.settings.delivery.drip_on_stall and service.profile in DRIPPING_PROFILES
         if service.scan and drips and "RESPMOD" in service.methods and loaded.policy_of(service).edits_responses:
             what = "rules edit the heads of responses, so nothing drips: Squid before 6.14 may hang on large ones"
             yield Problem(f"service[{index}].drip_on_stall", what)

@@ -25,12 +25,16 @@ class Form(enum.Enum):
     TEXT = "text/plain"
 
 
-@lru_cache(maxsize=512)
 def best_form(accept: bytes) -> Form:
     """The form for an Accept header; HTML where it says nothing, or wants none of ours.
 
     Of two that are liked alike, one that is named comes before one that only a wildcard takes in.
     """
+    return _best_form(accept[:HEADER_BYTES])
+
+
+@lru_cache(maxsize=512)
+def _best_form(accept: bytes) -> Form:
     liked: dict[Form, tuple[float, int, int]] = {}
     for place, form in enumerate(Form):
         ranges = {form.value: 2, form.value.partition("/")[0] + "/*": 1, "*/*": 0}

@@ -132,10 +132,12 @@ def as_bound(target: bytes) -> str:
 
 
 def link(target: bytes, tokens: Collection[str]) -> str:
-    """The same address with these tokens; empty when it is too long for more."""
+    """The same address with these tokens; empty when it is too long for more, or cannot be a link."""
     if len(target) > _TARGET_BYTES_MAX or len(tokens) > TOKENS_MAX:
         return ""
     clean, parameter = as_bound(target), PARAMETER.decode()
+    if clean.startswith("//"):  # a path, which a browser would read as another host's address
+        return ""
     return clean + ("&" if "?" in clean else "?") + "&".join(parameter + token for token in tokens)
 
 

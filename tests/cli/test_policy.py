@@ -86,11 +86,8 @@ def test_one_request_is_explained_in_full(rules: Path) -> None:
         "warning: policy[4]: the rule wrong-way never decides: its service takes no RESPMOD",
         "warning: service[0].drip_on_stall: rules edit the heads of responses, so nothing drips: Squid before 6.14 "
         "may hang on large ones",
-        *(
-            f"warning: service[{index}].drip_on_stall: rules edit the heads of responses, so nothing drips: Squid "
-            "before 6.14 may hang on large ones"
-            for index in (2, 3)
-        ),
+        "warning: service[2].drip_on_stall: rules edit the heads of responses, so nothing drips: Squid before 6.14 "
+        "may hang on large ones",
     ]
 
 
@@ -106,7 +103,7 @@ def test_what_the_heads_decide_needs_no_outcome(rules: Path) -> None:
         "policy[0]",
     )
     assert (answer["described"], answer["outcome"]) == ("malicious", "forbidden")
-    assert len(said["warnings"]) == 5
+    assert len(said["warnings"]) == 4
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,11 @@ RULE = '[[policy]]\nname = "r"\naction = "block"\n'
             "policy[0].when.service",
             "is an alias; name the service by its path",
         ),
+        (
+            "[[delivery.rule]]\nmode = 'stream'\nwhen = { service = '/respmot' }",
+            "delivery.rule[0].when.service",
+            "no service /respmot; did you mean /respmod?",
+        ),
         (SERVICE + SERVICE, "service[1].path", "/a is taken by service[0].path already"),
         (SERVICE + "aliases = ['/b', '/a']", "service[0].aliases[1]", "/a is taken by service[0].path already"),
         (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from icapd.config.schema import ProfileName, Settings
+from icapd.config.warnings import DRIPPING_PROFILES
 from icapd.icap import Reply as IcapReply
 from icapd.net.answers import verdict_fields
 from icapd.net.link import LOCAL
@@ -288,6 +289,6 @@ def test_only_squid_and_the_unknown_are_dripped_to(name: ProfileName) -> None:
         assert entry is not None
         return entry.drips
 
-    assert drips() == (name in {"squid", "generic"})
+    assert drips() == (name in DRIPPING_PROFILES)
     assert drips(drip_on_stall=True)
     assert not drips(drip_on_stall=False)

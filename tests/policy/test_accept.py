@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from icapd.policy.accept import ENTRIES_MAX, Form, best_form, best_language
+from icapd.policy import accept
+from icapd.policy.accept import ENTRIES_MAX, HEADER_BYTES, Form, best_form, best_language
 
 HTML, JSON, TEXT = Form
 KNOWN = ("en", "de", "fr", "zh", "pt", "pt-br")
@@ -64,3 +65,12 @@ def test_the_form_that_is_liked_best(accept: bytes, form: Form) -> None:
 )
 def test_the_language_that_is_liked_best(accept: bytes, language: str) -> None:
     assert best_language(accept, KNOWN, "en") == language
+
+
+def test_of_a_long_header_the_beginning_is_read_and_kept() -> None:
+    """Browsers choose it: what is kept must not be as long as a head may be."""
+    long = b"text/plain," + b"a/b," * HEADER_BYTES
+    assert best_form(long + b"1") is best_form(long + b"2") is Form.TEXT
+    known = accept._best_form.cache_info()
+    best_form(long + b"3")
+    assert accept._best_form.cache_info().misses == known.misses
