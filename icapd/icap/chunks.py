@@ -168,8 +168,8 @@ class ChunkDecoder:
             raise PeerProtocolError("chunk does not end with CRLF")
 
     def _check_partial_line(self, buffer: bytes, position: int) -> None:
-        end = buffer.find(b"\n", position)
-        if end >= 0:
+        # A CR is part of a line's end, so it is the last byte that is here, if there is one.
+        if buffer.find(b"\n", position) >= 0 or 0 <= buffer.find(b"\r", position) < len(buffer) - 1:
             raise PeerProtocolError("malformed chunk size line")
         if len(buffer) - position > self._line_limit:
             raise PeerProtocolError("chunk line too long")

@@ -35,7 +35,7 @@ from icapd.icap.events import (
     Wait,
 )
 from icapd.icap.head import METHODS as METHODS
-from icapd.icap.head import parse_fields, read_request_line, steering_of
+from icapd.icap.head import check_unfinished, parse_fields, read_request_line, steering_of
 from icapd.icap.state import CLIENT, SERVER, ClientState, ServerState, Step
 from icapd.icap.writer import CONTINUE_BYTES, render_chunk, render_end, render_reply
 
@@ -229,6 +229,7 @@ class Connection:
             known = len(buffer) - start
             if known > self._limits.head_bytes:
                 raise PeerProtocolError("head too long")
+            check_unfinished(buffer, start, start + self._head_scanned)
             self._head_scanned = max(0, known - 3)
             return _NEED_DATA
         if end + 4 - start > self._limits.head_bytes:

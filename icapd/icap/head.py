@@ -20,13 +20,15 @@ _TEXT_BYTES = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
 _REQUEST_LINE = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) ICAP/([0-9]{1,3})\.[0-9]{1,3}" % _TOKEN)
 _TARGET = re.compile(rb"(?!\?)(?:(?i:icaps?)://[^/?#]*)?(/[^?#]*|\*)?(?:\?[^#]*)?")
 _FOLD = re.compile(rb"\r\n[\t ]+")
+_UNRESERVED = re.compile(rb"%(2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
 _DIGITS_MAX = 15
+_BAD_REQUEST = 400
 _FOLDING = (b" ", b"\t")
 _HARMLESS_CODINGS = (b"chunked", b"identity")
 _TARGET_BYTES_MAX = 4096
 _CACHED_BYTES_MAX = 256
 """Longer values are read anew each time: a cache must not keep what a peer can make as long as a head."""
-_SINGLE = frozenset({b"encapsulated", b"preview", b"transfer-encoding"})
+_SINGLE = frozenset({b"encapsulated", b"preview", b"transfer-encoding", b"host"})
 _USUAL_NAMES = {
     name.encode(): name.lower().encode()
     for name in (
@@ -176,7 +178,30 @@ def read_request_line(line: bytes) -> tuple[str, str]:
     path = _TARGET.fullmatch(target)
     if path is None:
         raise PeerProtocolError("malformed service URI")
-    return method, (path[1] or b"/").decode("ascii")
+    # An escaped letter is the letter (RFC 3986 §6.2.2.2); other escapes stay, as no configured path has them.
+    plain = _UNRESERVED.sub(lambda found: bytes.fromhex(found[1].decode("ascii")), path[1] or b"/")
+    return method, plain.decode("ascii")
+
+
+def check_unfinished(buffer: bytes, start: int, known: int) -> None:
+    """Refuses what can never become a head before its end comes: mostly another protocol, or lines without CR.
+
+    Only with the status that the whole head would get: of an unknown method or version it says nothing yet.
+    Args: `known` is where it had looked before.
+
+    Raises: PeerProtocolError.
+    """
+    line_end = buffer.find(b"\r\n", start)
+    if line_end >= 0:
+        try:
+            read_request_line(buffer[start:line_end])
+        except PeerProtocolError as error:
+            if error.status_hint != _BAD_REQUEST:
+                return
+            raise
+    news = buffer[known:]
+    if news.translate(None, _TEXT_BYTES) or news.count(b"\n") != buffer.count(b"\r\n", max(known - 1, start)):
+        raise PeerProtocolError("a control character in a head")
 
 
 def parse_number(value: bytes, what: str) -> int:

@@ -189,8 +189,8 @@ def test_junk_for_a_request_line(line: bytes) -> None:
     assert outcome(line + b"\r\n\r\n") == [Broke(400)]
 
 
-def test_a_bare_line_feed_ends_nothing() -> None:
-    assert outcome(b"OPTIONS /echo ICAP/1.0\n\n") == []
+def test_a_bare_line_feed_ends_no_line() -> None:
+    assert outcome(b"OPTIONS /echo ICAP/1.0\n\n") == [Broke(400)]
     assert outcome(b"OPTIONS /echo ICAP/1.0\nX: y\n\nREQMOD /a ICAP/1.0\r\n\r\n") == [Broke(400)]
 
 
