@@ -7,6 +7,7 @@ cleaned before they get into a header.
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from functools import lru_cache
 
 from icapd import PRODUCT
@@ -121,6 +122,7 @@ def block_reply(
     language = b"Content-Language: %b\r\n" % page.language.encode("ascii") if page.language else b""
     head = (
         b"HTTP/1.1 403 Forbidden\r\n"
+        b"Date: %b\r\n"
         b"Content-Type: %b\r\n"
         b"Content-Length: %d\r\n"
         b"%b"
@@ -130,7 +132,7 @@ def block_reply(
         b"Referrer-Policy: no-referrer\r\n"
         b"X-Content-Type-Options: nosniff\r\n"
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
-    ) % (page.media_type.encode("ascii"), len(page.body), language, alone, PRODUCT.encode("ascii"))
+    ) % (_date(), page.media_type.encode("ascii"), len(page.body), language, alone, PRODUCT.encode("ascii"))
     return Reply(200, istag, fields, head, body=page.body if has_http_body else None, close=close)
 
 
@@ -143,12 +145,18 @@ def redirect_reply(istag: bytes, fields: bytes, status: int, location: bytes, *,
     """ICAP 200 with an HTTP redirect and no body."""
     head = (
         b"HTTP/1.1 %d %b\r\n"
+        b"Date: %b\r\n"
         b"Location: %b\r\n"
         b"Content-Length: 0\r\n"
         b"Cache-Control: no-store\r\n"
         b"Via: ICAP/1.0 icapd (%b)\r\n\r\n"
-    ) % (status, _REDIRECTS[status], location, PRODUCT.encode("ascii"))
+    ) % (status, _REDIRECTS[status], _date(), location, PRODUCT.encode("ascii"))
     return Reply(200, istag, fields, head, close=close)
+
+
+def _date() -> bytes:
+    """Of a response that begins here: who makes one says when (RFC 9110 §6.6.1)."""
+    return formatdate(usegmt=True).encode("ascii")
 
 
 def echo_reply(
@@ -159,9 +167,14 @@ def echo_reply(
     trailers: bytes,
     edits: HeaderEdits | None = None,
 ) -> Reply:
-    """The client's own message back, its head edited where a rule says so."""
+    """The client's own message back, its head edited where a rule says so; 418 where it brought no part of one.
+
+    Spec: RFC 3507 §4.8.1 and §4.9.1 with errata e4 and e5.
+    """
     is_request = head.method == "REQMOD"
     http_head = head.http_request if is_request else head.http_response
+    if body is None and not http_head:
+        return Reply(418, istag)
     return Reply(
         200,
         istag,

@@ -317,15 +317,15 @@ class Transaction:
             link.send(Reply(204, self._service.istag, fields, close=self._closes))
             link.answered()
             return
-        self._status = 200
-        if not self._head.has_body:
-            link.send(self._echo_reply(fields, None))
-        elif self._body is None or self._body.is_in_memory:
-            link.send(self._echo_reply(fields, b"" if self._body is None else self._body.content()))
-        else:
-            self._echo = self._echo_of(self._body, fields)
+        body = self._body
+        if body is not None and not body.is_in_memory:
+            self._echo = self._echo_of(body, fields)
             self._echo.finish(self._trailers)
             return
+        content = (b"" if body is None else body.content()) if self._head.has_body else None
+        reply = self._echo_reply(fields, content)
+        self._status = reply.status
+        link.send(reply)
         link.answered()
 
     def _refuse_with(self, decision: Decision) -> None:

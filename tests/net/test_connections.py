@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.net.conftest import unix_listener
-from tests.net.messages import KIB, MIB, fronts, halted_scanners, reqmod, resident_bytes, respmod, text
+from tests.net.messages import KIB, MIB, fronts, get, halted_scanners, reqmod, resident_bytes, respmod, text
 from tests.support.eicar import EICAR
 from tests.support.icap_client import IcapClient, ReplyError, Request, chunk, chunked
 from tests.support.icapd import Icapd
@@ -171,6 +171,25 @@ def test_a_wrong_service_or_method_without_a_body_leaves_the_connection_open(
             client.send(data)
             reply = client.read_reply()
             assert (reply.status, reply.header("Connection"), reply.body_kind) == (status, None, "null-body")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"REQMOD icap://x/reqmod ICAP/1.0\r\nEncapsulated: null-body=0\r\n",
+        b"REQMOD icap://x/echo ICAP/1.0\r\n",
+        b"RESPMOD icap://x/respmod ICAP/1.0\r\nEncapsulated: req-hdr=0, null-body=%d\r\n" % len(get()),
+    ],
+)
+def test_a_request_without_the_message_it_is_about_has_nothing_to_give_back(server: Icapd, data: bytes) -> None:
+    """A 200 must have a head or a body (errata e4), so that 418 is the answer (e5) where a 204 is not allowed."""
+    section = get() if b"req-hdr" in data else b""
+    with IcapClient(server.address) as client:
+        client.send(data + b"\r\n" + section)
+        reply = client.read_reply()
+        assert (reply.status, reply.header("Connection"), reply.body_kind) == (418, None, "null-body")
+        client.send(data + b"Allow: 204\r\n\r\n" + section)
+        assert client.read_reply().status == 204
 
 
 def test_a_broken_body_ends_its_transaction_with_400(server: Icapd) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.support.icap_client import IcapClient, Reply, Request
 from tests.support.icapd import Icapd, merged
 
 RULE = {"name": "own", "when": {"host": "own.example"}, "action": "block", "reason": "Not <here>."}
+CLOCK_S = 60.0
 HELP = "https://help.example/?id={transaction}"
 
 
@@ -54,6 +57,7 @@ def test_a_page_is_what_the_browser_asked_for(
     assert (said["Content-Type"], said["Content-Language"]) == (media_type, language)
     assert said["Vary"] == "Accept, Accept-Language"
     assert said["Cache-Control"] == "no-store"
+    assert abs(parsedate_to_datetime(said["Date"]).timestamp() - time.time()) < CLOCK_S
     assert int(said["Content-Length"]) == len(reply.body)
     line = server.access_lines(1, url="http://site.example/x")[-1]
     assert line["outcome"] == "malicious"

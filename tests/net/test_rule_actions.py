@@ -89,6 +89,7 @@ def test_a_request_is_sent_elsewhere_before_its_body_is_read(server: Icapd, body
     place = b"https://portal.example/?u=http%3A%2F%2Faway.example%2Fa&by=CORP%5Cbob%26x%3D1&o=forbidden"
     assert b"\r\nLocation: " + place + b"\r\n" in http_head(reply)
     assert b"\r\nContent-Length: 0\r\n" in http_head(reply)
+    assert b" GMT\r\n" in http_head(reply).partition(b"\r\nDate: ")[2]
     assert b"\r\nCache-Control: no-store\r\n" in http_head(reply)
     assert reply.header("X-Response-Info") == "NOT_SCANNED; action=redirect; rule=portal; outcome=forbidden"
     line = server.access_lines(1, url="http://away.example/a")[-1]
