@@ -116,12 +116,12 @@ def close_store(path: Path, opened: Opened, *, is_damaged: bool = False) -> None
 
     Raises: OSError and lmdb.Error; the database is closed nevertheless.
     """
-    is_replaced = opened.store.is_replaced
     try:
         with _locked(path):
+            is_replaced = opened.store.is_replaced
             if is_damaged and not is_replaced:
                 set_aside(path)
-            opened.store.close()
+            opened.store.close(is_damaged=is_damaged)
             _use_file(path).unlink(missing_ok=True)
             living, dead = _marks(path)
             if not (is_replaced or is_damaged or living or dead):

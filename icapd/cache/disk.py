@@ -235,6 +235,11 @@ class _Writer:
             if now >= self._open_at:
                 self._open(now)
             return
+        if self._opened.store.is_replaced:
+            self._lose(None)
+            return
+        if self._opened.store.is_cut_off:
+            raise lmdb.CorruptedError("the file was cut off")
         if self._fault is not None:
             self._lose(self._fault)
             return
@@ -242,7 +247,7 @@ class _Writer:
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._look(self._opened.store)
-        if self._opened is not None and self._breaker.state is BreakerState.CLOSED:
+        if self._breaker.state is BreakerState.CLOSED:
             self._keep_in_order(now, self._opened.store)
 
     def _open(self, now: float) -> None:
@@ -255,9 +260,6 @@ class _Writer:
         self._call(self._tier.opened, self._opened.store, self._opened.store.generation())
 
     def _look(self, store: VerdictStore) -> None:
-        if store.is_replaced:
-            self._lose(None)
-            return
         store.free_dead_readers()
         self._call(self._tier.looked, store.generation(), store.usage())
 

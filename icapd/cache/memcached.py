@@ -9,6 +9,7 @@ Look-ups that wait for a thread at the same moment go to their server as one com
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -94,7 +95,8 @@ class MemcachedTier:
         self._size_call = self._reactor.callLater(SIZE_S, self._ask_sizes)
 
     def stop(self) -> None:
-        """Settles what waits and ends the threads; blocks for a command's time-out at most, bar a resolver's."""
+        """Settles what waits. Threads end when their commands do, and nobody waits for that: this is called while a
+        front serves, when a reload names other servers, and a resolver may take many seconds."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -102,9 +104,14 @@ class MemcachedTier:
             self._size_call.cancel()
         for request in tuple(self._waiting):
             self._settle(request, Reply(Ending.WITHDRAWN))
+        threading.Thread(target=self._end, args=(pool,), name="memcached-end", daemon=True).start()
+
+    def _end(self, pool: ThreadPool) -> None:
+        """In a thread of its own, as it waits for the others."""
         pool.stop()
-        for server in self._servers:
-            server.connections.close()
+        if self._pool is None:
+            for server in self._servers:
+                server.connections.close()
 
     @property
     def servers_left_alone(self) -> int:

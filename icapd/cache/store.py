@@ -105,7 +105,7 @@ class VerdictStore:
     """An open database. One in a process and directory at a time: LMDB's locks are the process's.
 
     Raises: lmdb.Error from every method; OSError and ForeignStore when it is opened.
-    State: `inode` of the file that is open, whatever its name has come to mean since.
+    State: `inode` of the file that is open, whatever its name has come to mean since, and its size as last seen.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
@@ -130,6 +130,7 @@ class VerdictStore:
             self._meta = self._env.open_db(b"meta")
             self._check_format()
             self._inode = self._data_path.stat().st_ino
+            self._file_bytes = 0
         except BaseException:
             self._env.close()
             raise
@@ -142,10 +143,11 @@ class VerdictStore:
             elif found != FORMAT:
                 raise ForeignStore(f"laid out as format {found[:20]!r}, not {FORMAT!r}")
 
-    def close(self) -> None:
-        """Makes everything durable and lets go."""
+    def close(self, *, is_damaged: bool = False) -> None:
+        """Makes everything durable, unless it is damaged, and lets go."""
         try:
-            self._env.sync(True)
+            if not is_damaged:
+                self._env.sync(True)
         finally:
             self._env.close()
 
@@ -160,6 +162,19 @@ class VerdictStore:
             return self._data_path.stat().st_ino != self._inode
         except OSError:
             return True
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the file is smaller than when last asked.
+
+        LMDB never makes it so, and to read what is gone is a signal that ends the process.
+        """
+        try:
+            status = self._data_path.stat()
+        except OSError:
+            return False
+        before, self._file_bytes = self._file_bytes, status.st_size
+        return status.st_ino == self._inode and self._file_bytes < before
 
     # Reading
 

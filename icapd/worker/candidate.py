@@ -35,9 +35,10 @@ _FIXED = ("server.listen", "server.admin", "server.fronts", "http.listen", "log.
 """What is opened or started once, before anything is served."""
 
 
-def check(order: Order) -> tuple[Checked, list[int]]:
+def check(order: Order, watched: list[str]) -> tuple[Checked, list[int]]:
     """Reads, compares, builds and tries. Returns: the answer, and the descriptors that go with it.
 
+    Args: `watched` takes the files and folders that rules and lists are read from, also where they cannot be used.
     Raises: ConfigurationError with every problem of the first step that finds any.
     """
     if order.version != __version__:
@@ -50,7 +51,6 @@ def check(order: Order) -> tuple[Checked, list[int]]:
     fixed = list(_changes_that_need_a_restart(in_force.read_settings(), loaded.settings))
     if fixed:
         raise ConfigurationError(fixed)
-    watched: list[str] = []
     snapshot = gather_snapshot(
         loaded.settings.engines,
         lambda text: _noted(watched, loaded.resolve(text)),
@@ -109,12 +109,13 @@ def main(arguments: list[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a service manager may mean the whole group
     descriptors: list[int] = []
+    watched: list[str] = []
     try:
-        checked, descriptors = check(order)
+        checked, descriptors = check(order, watched)
     except ConfigurationError as error:
-        checked = Checked(pack_problems(error.problems))
+        checked = Checked(pack_problems(error.problems), watched=watched)
     except Exception as error:  # the border: an engine of somebody else may raise anything
-        checked = Checked([("reload", f"{type(error).__name__}: {error}")])
+        checked = Checked([("reload", f"{type(error).__name__}: {error}")], watched=watched)
     send(control, [encode(checked)], descriptors)
     for descriptor in descriptors:
         os.close(descriptor)

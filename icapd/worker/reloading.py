@@ -52,7 +52,8 @@ class _Phase(enum.Enum):
 
 class Reloads:
     """State: `_phase`; `_number`, of the reload under way or the last one; `_asking` wait for its end, `_asked_again`
-    for that of the next; `_next`, the edition that is being prepared; `counts`, how many ended how.
+    for that of the next; `_next`, the edition that is being prepared; `counts`, how many ended how; `wanted`, the
+    files and folders that failed reloads were to read: mending one of them is a reason for the next.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Reloads:
         self.counts: dict[ReloadResult, int] = {"reloaded": 0, "unchanged": 0, "failed": 0}
         self.succeeded_at = time.time()
         self.last: ReloadEnded | None = None
+        self.wanted: frozenset[str] = frozenset()
 
     @property
     def has_failed(self) -> bool:
@@ -158,6 +160,7 @@ class Reloads:
     def _take(self, checked: Checked, descriptors: list[int]) -> None:
         """Raises: MsgspecError, ValueError."""
         self._notes = checked.notes
+        self.wanted = frozenset(checked.watched)
         if checked.problems:
             self._fail([Problem(where, what) for where, what in checked.problems])
             return
@@ -257,6 +260,7 @@ class Reloads:
         self.counts[result] += 1
         if result != "failed":
             self.succeeded_at = time.time()
+            self.wanted = frozenset()
         ended = ReloadEnded(
             result,
             self._fleet.istag,

@@ -108,14 +108,15 @@ class Supervisor:
             return
         if ended.result == "reloaded":
             self._log.set_level(self._fleet.edition.settings.log.level)
-            self._watch_rules()
             self._versions.follow(self._fleet.edition.plan.remote)
+        self._watch_rules()
         self._service_manager.reload_ends()
         self._tell_status()
 
     def _watch_rules(self) -> None:
+        """What is in force was read from, and what a reload that failed since was to be."""
         edition = self._fleet.edition
-        self._watch.watch(edition.watched if edition.settings.server.watch_rules else ())
+        self._watch.watch({*edition.watched, *self._reloads.wanted} if edition.settings.server.watch_rules else ())
 
     def _tell_alive(self) -> None:
         """To the service manager's watchdog: a supervisor without fronts that answer is of no use."""

@@ -153,9 +153,11 @@ class RuleWatch:
 
 
 def _watch(inotify: _Inotify, path: str) -> None:
-    """The path with all that is below it, and what is put in its place. Raises: OSError."""
-    parent, name = os.path.split(path)
-    if os.path.isdir(parent):
-        inotify.watch(parent, name)
+    """The path with all that is below it, and what is put in its place; of one whose folder is missing, the nearest
+    that is there. Raises: OSError."""
+    parent, name = os.path.split(os.path.abspath(path))
+    while not os.path.isdir(parent):
+        parent, name = os.path.split(parent)
+    inotify.watch(parent, name)
     for folder, _, _ in os.walk(path, followlinks=True):
         inotify.watch(folder, None)

@@ -15,7 +15,7 @@ from icapd.scan.model import EngineReport, Outcome, ScanReport, Verdict
 from tests.cache.samples import cache_key, clean_report, malicious_report
 from tests.cache.tier_bench import KEY, RETRY_S, SIGNER, TIMEOUT_S, Bench, StartTier, begun
 from tests.support.memcached import Memcached
-from tests.support.reactor import wait_for, wait_until
+from tests.support.reactor import GIVE_UP_S, wait_for, wait_until
 
 
 def test_a_miss_then_a_hit(bench: Bench) -> None:
@@ -241,13 +241,36 @@ def test_the_keys_of_a_dead_server_go_to_the_other(
     assert bench.tier.counters.errors == 0
 
 
+def memcached_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "memcached" in thread.name]
+
+
+def test_stop_waits_for_no_thread(start_tier: StartTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload calls it while a front serves; a resolver may hang for long."""
+    answers = threading.Event()
+
+    def resolve(*_: object) -> list[object]:
+        answers.wait(GIVE_UP_S)
+        raise OSError("no such name")
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    bench = start_tier(["name.example:11211"], timeout_s=TIMEOUT_S)
+    asked = begun(bench, cache_key("asked"))
+    bench.tier.stop()
+    assert wait_for(asked) is None
+    assert memcached_threads()
+    assert bench.get() is None
+    answers.set()
+    wait_until(lambda: not memcached_threads())
+
+
 def test_stop_ends_what_waits_and_every_thread(memcached: Memcached, start_tier: StartTier) -> None:
     bench = start_tier([memcached.address], threads=1, timeout_s=TIMEOUT_S)
     memcached.hang()
     waiting = [Deferred.fromCoroutine(bench.tier.get(cache_key(str(number)))) for number in range(3)]
     bench.tier.stop()
     assert wait_for(gatherResults(waiting)) == [None] * 3
-    assert not [thread for thread in threading.enumerate() if "memcached" in thread.name]
+    wait_until(lambda: not memcached_threads())
     memcached.resume()
     assert bench.get() is None
     assert bench.tier.counters.skipped == 4

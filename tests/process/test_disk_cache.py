@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.process.conftest import Serve
 from tests.process.servers import CLEAN, ask, front_pids, verdict, wait_ready
 from tests.support.eicar import EICAR
+from tests.support.icap_client import ReplyError
 from tests.support.icapd import Icapd
 from tests.support.process import wait_until
 
@@ -75,6 +77,29 @@ def test_a_damaged_database_costs_a_line_and_no_request(serve: Serve, tmp_path: 
     wait_until(lambda: '"state":"set aside"' in server.child.output(), "the event")
     wait_until(lambda: verdict(ask(server, CLEAN)) and server.access_lines(cache="disk"), "a fresh database serves")
     assert (directory / "data.mdb.set-aside").exists()
+
+
+def test_a_database_cut_off_in_use_ends_no_front_again_and_again(serve: Serve, tmp_path: Path) -> None:
+    """Who does not read it just then sees it in time; who does ends once, and its successor sets it aside."""
+    server = serve_with_disk(serve, tmp_path / "cache")
+    database = tmp_path / "cache" / "data.mdb"
+    ask(server, CLEAN)
+    wait_stored(server, 1)
+    os.truncate(database, 4096)
+    wait_until(lambda: '"state":"set aside"' in server.child.output(), "nobody reads it, and it is set aside")
+    wait_stored(server, 0)
+    assert server.metric("icapd_front_deaths_total") == 0
+
+    ask(server, CLEAN)
+    wait_stored(server, 1)
+    wait_until(lambda: sources(server, EICAR, len(server.access_lines(body_bytes=len(EICAR)))) == {"disk"}, "in use")
+    os.truncate(database, 0)
+    for number in range(20):
+        with contextlib.suppress(ReplyError, ConnectionError):
+            ask(server, CLEAN + b"%d" % (number % 5))
+    wait_ready(server)
+    assert [verdict(ask(server, EICAR)) for _ in range(10)] == ["MALICIOUS"] * 10
+    assert server.metric("icapd_front_deaths_total") <= 2
 
 
 def test_another_start_with_other_rules_misses_at_once(serve: Serve, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.process.conftest import Serve
 from tests.process.reloading import Rules, found, hang_up, wait_for_event
+from tests.process.servers import ask
 from tests.support.process import wait_until
 
 
@@ -41,6 +42,24 @@ def test_every_way_a_rule_file_changes(serve: Serve, tmp_path: Path) -> None:
     wait_for_event(server, "reload-unchanged")
 
     assert server.child.output().count('"event":"reloading"') == count + 1
+
+
+def test_what_a_failed_reload_was_to_read_is_watched_until_it_can_be_read(serve: Serve, tmp_path: Path) -> None:
+    """A file that is wrong, and one in a folder that is not there yet."""
+    rules = Rules(tmp_path / "rules")
+    server = rules.serve(serve, {"server": {"watch_rules": True}})
+    named = tmp_path / "named" / "later"
+    text = server.configuration.read_text()
+    server.configuration.write_text(text.replace(str(rules.folder), f'{rules.folder}", "{named}'))
+    hang_up(server)
+    wait_for_event(server, "reload-failed")
+    named.mkdir(parents=True)
+    (named / "more.yar").write_text("rule more { condition: nonsense }")
+    wait_until(lambda: "more.yar:1" in server.child.output(), "it is read, and wrong")
+    assert found(server)[1] == "first"
+    (named / "more.yar").write_text('rule more { strings: $a = "only here" condition: $a }')
+    wait_for_event(server, "reloaded")
+    assert ask(server, b"only here, and nowhere else").header("X-Virus-ID") == "more"
 
 
 def test_it_is_switched_on_and_off_by_a_reload(serve: Serve, tmp_path: Path) -> None:
