@@ -4,65 +4,12 @@
 # Everything lives in one temporary directory and ends with the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PATH=$PATH:/usr/sbin:/sbin
-
-for program in nginx curl; do
-    command -v "$program" >/dev/null || {
-        echo "$program is not installed: sudo apt-get install --yes --no-install-recommends" \
-            "nginx libnginx-mod-http-lua curl" >&2
-        exit 1
-    }
-done
-scripts/set-up serve
-
-root=$PWD
-dir=$(mktemp -d "${TMPDIR:-/tmp}/icapd-try.XXXXXX")
-started=()
-
-finish() {
-    status=$?
-    trap - EXIT
-    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
-    if [ "$status" -ne 0 ]; then
-        tail -n 20 "$dir"/*.out "$dir"/log/*.log >&2 || true
-    fi
-    rm -rf "$dir"
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# Started as root, nginx's worker becomes the user www-data, who must be able to read the downloads.
-mkdir "$dir/downloads" "$dir/kept" "$dir/log" "$dir/temp"
-chmod 755 "$dir"
-
-free_ports() {
-    .venv/bin/python - "$1" <<'PYTHON'
-import socket, sys
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
-print(*(each.getsockname()[1] for each in sockets))
-PYTHON
-}
-
-wait_for() { # what, command ...
-    local what=$1
-    shift
-    for _ in $(seq 300); do
-        "$@" >/dev/null 2>&1 && return
-        kill -0 "${started[@]}" 2>/dev/null || break # one of them has ended
-        sleep 0.1
-    done
-    echo "$what did not start" >&2
-    return 1
-}
+. scripts/try.bash
+begin "nginx libnginx-mod-http-lua curl" nginx curl
+mkdir "$dir/downloads" "$dir/kept" "$dir/temp"
 
 read -r icap admin web < <(free_ports 3)
-
-"$root/.venv/bin/icapd" serve --listen "icap://127.0.0.1:$icap" --admin "http://127.0.0.1:$admin" \
-    >"$dir/icapd.out" 2>&1 &
-started+=($!)
-
+start_icapd "$icap" "$admin"
 (cd "$dir/kept" && exec "$root/.venv/bin/python" "$root/nginx-example/application.py") >"$dir/port" \
     2>"$dir/application.out" &
 started+=($!)
@@ -84,9 +31,6 @@ wait_for icapd curl --silent --fail "http://127.0.0.1:$admin/readyz"
 site="http://127.0.0.1:$web"
 wait_for nginx curl --silent --fail "$site/"
 
-# The EICAR test file: harmless, and every scanner finds it. In two parts, so that none finds it in this script.
-eicar='X5O!P%@AP[4\PZX54(P^)7CC)7}'
-eicar+='$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*'
 echo "Nothing to see here." >"$dir/downloads/clean.txt"
 printf %s "$eicar" >"$dir/downloads/eicar.com"
 
@@ -94,21 +38,11 @@ ask() { # prints the HTTP status; the content goes to $dir/answer
     curl --silent --max-time 60 --output "$dir/answer" --write-out '%{http_code}' "$@"
 }
 
-failures=0
-expect() { # what, wanted, got
-    if [ "$2" = "$3" ]; then
-        echo "ok      $1"
-    else
-        echo "FAILED  $1: expected $2, got $3"
-        failures=$((failures + 1))
-    fi
-}
-
 kept() { find "$dir/kept" -type f | wc -l; }
 
-expect "clean upload: HTTP status" 201 "$(ask --data-binary "@$dir/downloads/clean.txt" "$site/upload/")"
+expect "clean upload: HTTP status" 201 "$(ask --form "file=@$dir/downloads/clean.txt" "$site/upload/")"
 expect "clean upload: files that reached the application" 1 "$(kept)"
-expect "infected upload: HTTP status" 403 "$(ask --data-binary "@$dir/downloads/eicar.com" "$site/upload/")"
+expect "infected upload: HTTP status" 403 "$(ask --form "file=@$dir/downloads/eicar.com" "$site/upload/")"
 expect "infected upload: files that reached the application" 1 "$(kept)"
 expect "clean download: HTTP status" 200 "$(ask "$site/downloads/clean.txt")"
 expect "clean download: content" "$(<"$dir/downloads/clean.txt")" "$(<"$dir/answer")"

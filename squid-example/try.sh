@@ -4,65 +4,13 @@
 # Everything lives in one temporary directory and ends with the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PATH=$PATH:/usr/sbin:/sbin
-
-for program in squid curl; do
-    command -v "$program" >/dev/null || {
-        echo "$program is not installed: sudo apt-get install --yes --no-install-recommends squid-openssl curl" >&2
-        exit 1
-    }
-done
-scripts/set-up serve
-
-root=$PWD
-dir=$(mktemp -d "${TMPDIR:-/tmp}/icapd-try.XXXXXX")
-started=()
-
-finish() {
-    status=$?
-    trap - EXIT
-    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
-    if [ "$status" -ne 0 ]; then
-        tail -n 20 "$dir"/*.out "$dir"/log/*.log >&2 || true
-    fi
-    rm -rf "$dir"
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# Started as root, Squid becomes the user `proxy`, who must be able to write its logs.
-mkdir "$dir/site" "$dir/log"
-chmod 755 "$dir"
-[ "$(id -u)" -ne 0 ] || chown proxy "$dir/log"
-
-free_ports() {
-    .venv/bin/python - "$1" <<'PYTHON'
-import socket, sys
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
-print(*(each.getsockname()[1] for each in sockets))
-PYTHON
-}
-
-wait_for() { # what, command ...
-    local what=$1
-    shift
-    for _ in $(seq 300); do
-        "$@" >/dev/null 2>&1 && return
-        kill -0 "${started[@]}" 2>/dev/null || break # one of them has ended
-        sleep 0.1
-    done
-    echo "$what did not start" >&2
-    return 1
-}
+. scripts/try.bash
+begin "squid-openssl curl" squid curl
+mkdir "$dir/site"
+[ "$(id -u)" -ne 0 ] || chown proxy "$dir/log" # started as root, Squid becomes the user `proxy`, who writes its logs
 
 read -r icap admin proxy < <(free_ports 3)
-
-"$root/.venv/bin/icapd" serve --listen "icap://127.0.0.1:$icap" --admin "http://127.0.0.1:$admin" \
-    >"$dir/icapd.out" 2>&1 &
-started+=($!)
-
+start_icapd "$icap" "$admin"
 (cd "$dir/site" && exec "$root/.venv/bin/python" "$root/squid-example/origin.py") >"$dir/port" 2>"$dir/origin.out" &
 started+=($!)
 
@@ -78,25 +26,12 @@ wait_for "the web server" test -s "$dir/port"
 wait_for Squid curl --silent --proxy "http://127.0.0.1:$proxy" "http://127.0.0.1:$(<"$dir/port")/"
 site="http://127.0.0.1:$(<"$dir/port")"
 
-# The EICAR test file: harmless, and every scanner finds it. In two parts, so that none finds it in this script.
-eicar='X5O!P%@AP[4\PZX54(P^)7CC)7}'
-eicar+='$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*'
 echo "Nothing to see here." >"$dir/site/clean.txt"
 printf %s "$eicar" >"$dir/site/eicar.com"
 
 through_squid() { # prints the HTTP status; the content goes to $dir/answer
     curl --silent --max-time 60 --proxy "http://127.0.0.1:$proxy" \
         --output "$dir/answer" --write-out '%{http_code}' "$@"
-}
-
-failures=0
-expect() { # what, wanted, got
-    if [ "$2" = "$3" ]; then
-        echo "ok      $1"
-    else
-        echo "FAILED  $1: expected $2, got $3"
-        failures=$((failures + 1))
-    fi
 }
 
 expect "clean download: HTTP status" 200 "$(through_squid "$site/clean.txt")"
