@@ -1,7 +1,7 @@
-"""Decrypts OOXML packages that carry Office's own default password ([MS-OFFCRYPTO] 2.3.4).
+"""Decrypts OOXML packages whose password is known ([MS-OFFCRYPTO] 2.3.4), agile and standard, with AES.
 
-Excel opens such a workbook without a question ("VelvetSweatshop"), which is why senders of malware like it. Agile and
-standard encryption with AES; nothing but that one password is tried.
+Excel opens a workbook with Office's own default password ("VelvetSweatshop") without a question, which is why senders
+of malware like it. Besides that one only what the operator configured is tried.
 """
 
 from __future__ import annotations
@@ -50,26 +50,25 @@ class _Spec:
         return base64.b64decode(self.given.get(key, ""))
 
 
-def decrypt(info: bytes, package: bytes, budget: Budget) -> bytes:
-    """The package inside, when Office's default password opens it.
+def decrypt(info: bytes, package: bytes, password: str, budget: Budget) -> bytes:
+    """The package inside, when this password opens it.
 
     Raises: Locked; LimitReached, DeadlineReached.
     """
     if len(info) < 12 or len(package) < 24:
         raise Locked
-    budget.take_bytes(len(package))
     try:
         major, minor = struct.unpack_from("<HH", info)
         if (major, minor) == (4, 4):
-            return _agile(info[8:_INFO_BYTES_MAX], package, budget)
+            return _agile(info[8:_INFO_BYTES_MAX], package, password, budget)
         if minor == 2 and major in (2, 3, 4):
-            return _standard(info, package, budget)
+            return _standard(info, package, password, budget)
     except (expat.ExpatError, struct.error, ValueError, KeyError, LookupError, binascii.Error) as error:
         raise Locked from error
     raise Locked
 
 
-def _agile(xml: bytes, package: bytes, budget: Budget) -> bytes:
+def _agile(xml: bytes, package: bytes, password: str, budget: Budget) -> bytes:
     """Agile encryption ([MS-OFFCRYPTO] 2.3.4.10 to 2.3.4.15)."""
     elements: dict[str, dict[str, str]] = {}
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -80,13 +79,14 @@ def _agile(xml: bytes, package: bytes, budget: Budget) -> bytes:
     parser.StartElementHandler = start
     parser.Parse(xml.rstrip(b"\0"), True)
     data, key = _spec(elements["keyData"]), _spec(elements["encryptedKey"])
-    derived = _spun(key.hash_name, key.salt, key.spins, budget)
+    derived = _spun(key.hash_name, key.salt + password.encode("utf-16-le"), key.spins, budget)
     verifier = _unwrapped(key, derived, _VERIFIER_INPUT, "encryptedVerifierHashInput")
     expected = _unwrapped(key, derived, _VERIFIER_VALUE, "encryptedVerifierHashValue")
     digest = hashlib.new(key.hash_name, verifier).digest()
     if expected[: len(digest)] != digest:
         raise Locked
     secret = _unwrapped(key, derived, _KEY_VALUE, "encryptedKeyValue")[: data.key_bytes]
+    budget.take_bytes(len(package))
     out = bytearray()
     for number, at in enumerate(range(8, len(package), _SEGMENT_BYTES)):
         budget.check_time()
@@ -105,9 +105,9 @@ def _spec(given: dict[str, str]) -> _Spec:
     return _Spec(salt, _HASHES[given["hashAlgorithm"]], key_bits // 8, spins, given)
 
 
-def _spun(hash_name: str, salt: bytes, spins: int, budget: Budget) -> bytes:
+def _spun(hash_name: str, salted: bytes, spins: int, budget: Budget) -> bytes:
     """The slow part: one hash over another, as often as the file says."""
-    digest = hashlib.new(hash_name, salt + OFFICE_DEFAULT.encode("utf-16-le")).digest()
+    digest = hashlib.new(hash_name, salted).digest()
     hashed = getattr(hashlib, hash_name)
     for number in range(spins):
         if number % 4096 == 0:
@@ -130,7 +130,7 @@ def _cbc(key: bytes, vector: bytes, data: bytes) -> bytes:
     return decryptor.update(data[: len(data) - len(data) % 16])
 
 
-def _standard(info: bytes, package: bytes, budget: Budget) -> bytes:
+def _standard(info: bytes, package: bytes, password: str, budget: Budget) -> bytes:
     """Standard encryption ([MS-OFFCRYPTO] 2.3.4.5 to 2.3.4.9): SHA-1 and AES in ECB mode."""
     (header_bytes,) = struct.unpack_from("<I", info, 8)
     header, verifier = info[12 : 12 + header_bytes], info[12 + header_bytes :]
@@ -141,7 +141,9 @@ def _standard(info: bytes, package: bytes, budget: Budget) -> bytes:
     if salt_bytes != 16 or len(verifier) < 72:
         raise Locked
     salt, check, check_hash = verifier[4:20], verifier[20:36], verifier[40:72]
-    final = hashlib.sha1(_spun("sha1", salt, _STANDARD_SPINS, budget) + bytes(4), usedforsecurity=False).digest()
+    final = hashlib.sha1(
+        _spun("sha1", salt + password.encode("utf-16-le"), _STANDARD_SPINS, budget) + bytes(4), usedforsecurity=False
+    ).digest()
     key = b"".join(
         hashlib.sha1(bytes(byte ^ mask for byte in final.ljust(64, b"\0")), usedforsecurity=False).digest()
         for mask in (0x36, 0x5C)
@@ -150,6 +152,7 @@ def _standard(info: bytes, package: bytes, budget: Budget) -> bytes:
     plain, digest = decryptor.update(check), decryptor.update(check_hash)
     if hashlib.sha1(plain, usedforsecurity=False).digest() != digest[:20]:
         raise Locked
+    budget.take_bytes(len(package))
     return _cut(bytearray(decryptor.update(package[8 : len(package) - (len(package) - 8) % 16])), package)
 
 

@@ -20,6 +20,12 @@ class OfficeOptions(EngineOptions):
         " stand in docs/indicators.md",
     )
 
+    passwords: list[str] = Field(
+        [],
+        max_length=32,
+        description="tried on encrypted packages and workbooks, after the one that Office tries itself",
+    )
+
     @model_validator(mode="after")
     def _are_in_order(self) -> OfficeOptions:
         if self.malicious_score < self.suspicious_score:

@@ -5,6 +5,7 @@ The judgement comes before the members, so that a scan whose time ends inside a 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class _Found:
     forms: list[bytes] = field(default_factory=list)
     loose: list[tuple[str, bytes]] = field(default_factory=list)
     left_bytes: int = field(default_factory=lambda: vba.SOURCE_BYTES_MAX)
+    passwords: list[str] = field(default_factory=list)
     encryption: bytes = b""
     package: bytes = b""
 
@@ -53,7 +55,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
 
     Raises: LimitReached, DeadlineReached.
     """
-    found = _Found()
+    found = _Found(passwords=[agile.OFFICE_DEFAULT, *options.passwords])
     reached = ""
     try:
         file = Compound(sample.data, budget)
@@ -191,15 +193,11 @@ def _workbook(content: bytes, sample: Sample, found: _Found, budget: Budget) -> 
     workbook = biff.read_workbook(content, budget)
     is_opened = False
     if workbook.is_encrypted:
-        try:
-            content = xls_crypt.decrypt(content, budget)
-        except xls_crypt.Locked:
-            found.notes.append(findings.encrypted("xls", sample.trail))
-        else:
-            found.signs.append(ole_table.DEFAULT_KEY)
-            found.members.append(("Workbook", content))
+        plain = _unlocked("xls", sample, found, lambda password: xls_crypt.decrypt(content, password, budget))
+        if plain:
+            found.members.append(("Workbook", plain))
             is_opened = True
-            workbook = biff.read_workbook(content, budget)
+            workbook = biff.read_workbook(plain, budget)
     found.signs += xlm.workbook_signs(workbook, budget)
     if workbook.limit:
         found.notes.append(findings.limit(workbook.limit, sample.trail))
@@ -225,15 +223,25 @@ def _encrypted_package(content: bytes, sample: Sample, found: _Found, budget: Bu
 
 
 def _unlock(sample: Sample, found: _Found, budget: Budget) -> None:
-    """A package that Office opens with its own default password is a member, any other is ENCRYPTED."""
+    """A package that a password opens is a member, any other is ENCRYPTED."""
     if not found.package:
         return
-    try:
-        found.members.append(("EncryptedPackage", agile.decrypt(found.encryption, found.package, budget)))
-    except agile.Locked:
-        found.notes.append(findings.encrypted("ooxml", sample.trail))
-    else:
-        found.signs.append(ole_table.DEFAULT_KEY)
+    plain = _unlocked(
+        "ooxml", sample, found, lambda password: agile.decrypt(found.encryption, found.package, password, budget)
+    )
+    if plain:
+        found.members.append(("EncryptedPackage", plain))
+
+
+def _unlocked(what: str, sample: Sample, found: _Found, decrypt: Callable[[str], bytes]) -> bytes:
+    """What the first password opens that does, or nothing and a note. Raises: LimitReached, DeadlineReached."""
+    for password in found.passwords:
+        with contextlib.suppress(agile.Locked):
+            plain = decrypt(password)
+            found.signs += [ole_table.DEFAULT_KEY] if password == agile.OFFICE_DEFAULT else []
+            return plain
+    found.notes.append(findings.encrypted(what, sample.trail))
+    return b""
 
 
 _READERS: Final[dict[str, Callable[[bytes, Sample, _Found, Budget], bool]]] = {

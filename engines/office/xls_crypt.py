@@ -1,7 +1,7 @@
-"""Decrypts workbooks of the binary format that carry Office's own default password ([MS-XLS] 2.2.10).
+"""Decrypts workbooks of the binary format whose password is known: Office's own, or a configured one.
 
-Excel opens them without a question, as it does OOXML packages (`agile`). XOR obfuscation, RC4 and RC4 of CryptoAPI;
-heads of records, and a few records and fields, stand in the stream as they are.
+Excel opens those with its own without a question, as it does OOXML packages (`agile`). XOR obfuscation, RC4 and RC4 of
+CryptoAPI ([MS-XLS] 2.2.10); heads of records, and a few records and fields, stand in the stream as they are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Final
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
 from cryptography.hazmat.primitives.ciphers import Cipher
 
-from engines.office.agile import OFFICE_DEFAULT
-from engines.office.agile import Locked as Locked
+from engines.office.agile import Locked
 from icapd.scan.model import Budget
 
 _BLOCK_BYTES: Final = 1024
@@ -29,18 +28,17 @@ Key = Callable[[int], bytes]
 """The key of a block by its number."""
 
 
-def decrypt(stream: bytes, budget: Budget) -> bytes:
-    """The workbook's stream in plain, when Office's default password opens it.
+def decrypt(stream: bytes, password: str, budget: Budget) -> bytes:
+    """The workbook's stream in plain, when this password opens it.
 
     Raises: Locked; LimitReached, DeadlineReached.
     """
     try:
         filepass = next(content for kind, _, content in _records(stream, budget) if kind == _FILEPASS)
         (scheme,) = struct.unpack_from("<H", filepass)
-        budget.take_bytes(len(stream))
         if scheme == 0:
-            return _unmasked(stream, _mask(filepass), budget)
-        return _deciphered(stream, _key(filepass), budget)
+            return _unmasked(stream, _mask(filepass, password), budget)
+        return _deciphered(stream, _key(filepass, password.encode("utf-16-le")), budget)
     except (StopIteration, struct.error, ValueError) as error:
         raise Locked from error
 
@@ -77,6 +75,7 @@ def _unmasked(stream: bytes, mask: bytes, budget: Budget) -> bytes:
 
 def _assembled(stream: bytes, budget: Budget, content_of: Callable[[int, bytes], bytes]) -> bytes:
     """The stream with the content of its records in plain; what says that it is encrypted has no kind any more."""
+    budget.take_bytes(len(stream))
     out = bytearray()
     for kind, at, content in _records(stream, budget):
         plain = content if kind in _PLAIN_RECORDS else content_of(at, content)
@@ -86,11 +85,11 @@ def _assembled(stream: bytes, budget: Budget, content_of: Callable[[int, bytes],
     return bytes(out)
 
 
-def _key(filepass: bytes) -> Key:
-    """Raises: Locked when the default password is not the right one, or the scheme is none of ours."""
+def _key(filepass: bytes, password: bytes) -> Key:
+    """Raises: Locked when the password is not the right one, or the scheme is none of ours."""
     major, minor = struct.unpack_from("<HH", filepass, 2)
     if (major, minor) == (1, 1):
-        return _checked(_key_40(filepass[6:22]), "md5", filepass[22:38], filepass[38:54])
+        return _checked(_key_40(filepass[6:22], password), "md5", filepass[22:38], filepass[38:54])
     if minor != 2 or major not in (2, 3, 4):
         raise Locked
     (header_bytes,) = struct.unpack_from("<I", filepass, 10)
@@ -98,7 +97,7 @@ def _key(filepass: bytes) -> Key:
     verifier = filepass[14 + header_bytes :]
     if key_bits not in (0, *range(40, 129, 8)) or len(verifier) < 60:
         raise Locked
-    key = _key_of_provider(verifier[4:20], key_bits // 8 or 5)
+    key = _key_of_provider(verifier[4:20] + password, key_bits // 8 or 5)
     return _checked(key, "sha1", verifier[20:36], verifier[40:60])
 
 
@@ -109,16 +108,16 @@ def _checked(key: Key, hash_name: str, verifier: bytes, expected: bytes) -> Key:
     return key
 
 
-def _key_40(salt: bytes) -> Key:
+def _key_40(salt: bytes, password: bytes) -> Key:
     """RC4 encryption's keys ([MS-OFFCRYPTO] 2.3.6.2)."""
-    secret = _md5(OFFICE_DEFAULT.encode("utf-16-le"))[:5]
+    secret = _md5(password)[:5]
     intermediate = _md5((secret + salt) * 16)[:5]
     return lambda number: _md5(intermediate + struct.pack("<I", number))
 
 
-def _key_of_provider(salt: bytes, key_bytes: int) -> Key:
+def _key_of_provider(salted: bytes, key_bytes: int) -> Key:
     """RC4 CryptoAPI encryption's keys ([MS-OFFCRYPTO] 2.3.5.2); one of 40 bits is filled up with zeros."""
-    secret = _sha1(salt + OFFICE_DEFAULT.encode("utf-16-le"))
+    secret = _sha1(salted)
 
     def key(number: int) -> bytes:
         short = _sha1(secret + struct.pack("<I", number))[:key_bytes]
@@ -127,13 +126,13 @@ def _key_of_provider(salt: bytes, key_bytes: int) -> Key:
     return key
 
 
-def _mask(filepass: bytes) -> bytes:
+def _mask(filepass: bytes, text: str) -> bytes:
     """XOR obfuscation's array ([MS-OFFCRYPTO] 2.3.7.2), by the key that the record holds.
 
     Raises: Locked when the record was made for another password.
     """
     key, verifier = struct.unpack_from("<HH", filepass, 2)
-    password = OFFICE_DEFAULT.encode("ascii")
+    password = text.encode("latin-1", "replace")[:15]
     if verifier != _xor_verifier(password):
         raise Locked
     halves = key.to_bytes(2, "little")

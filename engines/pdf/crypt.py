@@ -1,7 +1,7 @@
-"""Decrypts what anybody may read: documents whose user password is empty (ISO 32000-2, 7.6).
+"""Decrypts documents whose user password is empty, or one that the operator configured (ISO 32000-2, 7.6).
 
-That is how offices "protect" a document against printing; every reader opens it without a question. RC4 and AES of
-revisions 2 to 6; nothing else is tried, and no password is guessed.
+An empty one is how offices "protect" a document against printing; every reader opens it without a question. RC4 and
+AES of revisions 2 to 6; no password is guessed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ROUNDS_MAX: Final = 4096
 
 
 class Locked(Exception):
-    """Encrypted, and not readable with an empty password."""
+    """Encrypted, and not readable with this password."""
 
 
 class Cipher:
     """The keys of one document."""
 
-    def __init__(self, dictionary: Mapping[str, Value], identifier: bytes) -> None:
-        """Raises: Locked when the empty user password does not open it, or the scheme is none we know."""
+    def __init__(self, dictionary: Mapping[str, Value], identifier: bytes, password: str = "") -> None:
+        """Raises: Locked when the password does not open it, or the scheme is none we know."""
         version, revision = _int(dictionary, "V"), _int(dictionary, "R")
         if dictionary.get("Filter") != "Standard" or version not in (1, 2, 4, 5) or revision not in (2, 3, 4, 5, 6):
             raise Locked
@@ -42,9 +42,10 @@ class Cipher:
         self._method = _method(dictionary, version, dictionary.get("StmF"))
         self._string_method = _method(dictionary, version, dictionary.get("StrF"))
         if revision >= 5:
-            self._key = _key_256(dictionary, revision)
+            self._key = _key_256(dictionary, revision, password.encode()[:127])
         else:
-            self._key = _key_40_to_128(dictionary, revision, version, identifier)
+            padded = (password.encode("latin-1", "replace") + _PADDING)[:32]
+            self._key = _key_40_to_128(dictionary, revision, version, identifier, padded)
         self._keeps_metadata_plain = dictionary.get("EncryptMetadata") is False
 
     def stream(
@@ -105,8 +106,10 @@ def _method(dictionary: Mapping[str, Value], version: int, name: Value) -> str:
     raise Locked
 
 
-def _key_40_to_128(dictionary: Mapping[str, Value], revision: int, version: int, identifier: bytes) -> bytes:
-    """Algorithms 2, 4 and 5 with an empty password."""
+def _key_40_to_128(
+    dictionary: Mapping[str, Value], revision: int, version: int, identifier: bytes, padded: bytes
+) -> bytes:
+    """Algorithms 2, 4 and 5."""
     owner, user = _bytes(dictionary, "O", 32), _bytes(dictionary, "U", 32)
     bits = _int(dictionary, "Length") or 40
     length = 16 if version == 4 else bits // 8 if revision >= 3 else 5
@@ -114,7 +117,7 @@ def _key_40_to_128(dictionary: Mapping[str, Value], revision: int, version: int,
         raise Locked
     permissions = struct.pack("<I", _int(dictionary, "P") & 0xFFFFFFFF)
     plain = dictionary.get("EncryptMetadata") is False and revision >= 4
-    key = _md5(_PADDING + owner + permissions + identifier + (b"\xff\xff\xff\xff" if plain else b""))
+    key = _md5(padded + owner + permissions + identifier + (b"\xff\xff\xff\xff" if plain else b""))
     if revision >= 3:
         for _ in range(50):
             key = _md5(key[:length])
@@ -131,22 +134,22 @@ def _key_40_to_128(dictionary: Mapping[str, Value], revision: int, version: int,
     return key
 
 
-def _key_256(dictionary: Mapping[str, Value], revision: int) -> bytes:
-    """Algorithm 2.A with an empty password."""
+def _key_256(dictionary: Mapping[str, Value], revision: int, password: bytes) -> bytes:
+    """Algorithm 2.A with a user's password."""
     user, wrapped = _bytes(dictionary, "U", 48), _bytes(dictionary, "UE", 32)
-    digest: Callable[[bytes], bytes] = _sha256 if revision == 5 else _hardened
-    if digest(user[32:40]) != user[:32]:
+    digest: Callable[[bytes, bytes], bytes] = _sha256 if revision == 5 else _hardened
+    if digest(password, user[32:40]) != user[:32]:
         raise Locked
-    decryptor = _Cipher(AES(digest(user[40:48])), CBC(bytes(16))).decryptor()
+    decryptor = _Cipher(AES(digest(password, user[40:48])), CBC(bytes(16))).decryptor()
     return decryptor.update(wrapped) + decryptor.finalize()
 
 
-def _hardened(salt: bytes) -> bytes:
-    """Algorithm 2.B for an empty password."""
-    key = _sha256(salt)
+def _hardened(password: bytes, salt: bytes) -> bytes:
+    """Algorithm 2.B for a user's password."""
+    key = _sha256(password, salt)
     for count in range(1, _ROUNDS_MAX):
         encryptor = _Cipher(AES(key[:16]), CBC(key[16:32])).encryptor()
-        mixed = encryptor.update(key * 64) + encryptor.finalize()
+        mixed = encryptor.update((password + key) * 64) + encryptor.finalize()
         digest = (hashlib.sha256, hashlib.sha384, hashlib.sha512)[sum(mixed[:16]) % 3]
         key = digest(mixed).digest()
         if count >= 64 and mixed[-1] <= count - 32:
@@ -154,8 +157,8 @@ def _hardened(salt: bytes) -> bytes:
     return key[:32]
 
 
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _sha256(password: bytes, salt: bytes) -> bytes:
+    return hashlib.sha256(password + salt).digest()
 
 
 def _md5(data: bytes) -> bytes:

@@ -25,6 +25,8 @@ class PdfOptions(EngineOptions):
         64 * MiB, ge=1024, description="one stream, unpacked; of a larger one its beginning is scanned"
     )
 
+    passwords: list[str] = Field([], max_length=32, description="tried on encrypted documents, after the empty one")
+
     @model_validator(mode="after")
     def _are_in_order(self) -> PdfOptions:
         if self.malicious_score < self.suspicious_score:

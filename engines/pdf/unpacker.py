@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Final
 
 from engines.pdf import findings, table
@@ -47,7 +48,7 @@ class PdfUnpacker:
         """Raises: LimitReached, DeadlineReached."""
         document = Document(sample.data, budget, self._options.max_stream_bytes)
         document.read()
-        is_locked = not _unlock(document)
+        is_locked = not _unlock(document, self._options.passwords)
         packed = document.unpack_objects()
         found = Judge(document, budget).run()
         signs = [*found.signs, *_script_signs(found, budget), *_structure_signs(document, sample)]
@@ -90,8 +91,8 @@ def _members(
     yield from contents.rest()
 
 
-def _unlock(document: Document) -> bool:
-    """Finds the keys of an encrypted document; False when it names an encryption that needs a password.
+def _unlock(document: Document, passwords: Sequence[str]) -> bool:
+    """Finds the keys of an encrypted document; False when it names an encryption that needs another password.
 
     Any trailer and cross-reference stream may name it, with an identifier that may stand in another one: which of
     them a reader believes is not for us to know.
@@ -106,9 +107,9 @@ def _unlock(document: Document) -> bool:
         known: dict[str, Value] = {key: document.first(value) for key, value in resolved.items()}
         identifiers = [document.first(each.get("ID")) for each in dictionaries]
         firsts = [each[0] for each in identifiers if isinstance(each, list) and each and isinstance(each[0], bytes)]
-        for identifier in _distinct([*firsts, b""]):
+        for identifier, password in product(_distinct([*firsts, b""]), ("", *passwords)):
             try:
-                document.cipher = Cipher(known, identifier if isinstance(identifier, bytes) else b"")
+                document.cipher = Cipher(known, identifier if isinstance(identifier, bytes) else b"", password)
             except Locked:
                 is_locked = True
             else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from engines.office import OfficeOptions
 from engines.office import agile as reader
 from icapd.scan.model import FindingKind, Verdict
 from tests.engines.document_probe import members, names, scan, telling
@@ -89,3 +90,28 @@ def test_old_workbooks_that_are_damaged_never_look_clean(scheme: str) -> None:
     for at in range(start + 4, start + 4 + XLS[scheme][1]):
         report = scan(compound({"Workbook": whole[:at] + bytes([whole[at] ^ 0x11]) + whole[at + 1 :]}))
         assert telling(report) == {(FindingKind.ENCRYPTED, "encrypted:xls")}, at
+
+
+CONFIGURED = OfficeOptions(passwords=["soup", "secret"])
+LOCKED = {
+    "agile": agile(MACROS, "secret"),
+    "standard": standard(MACROS, "secret"),
+    **{scheme: compound({"Workbook": xls(scheme, "secret")}) for scheme in XLS},
+}
+
+
+@pytest.mark.parametrize("case", LOCKED)
+def test_configured_passwords_are_tried(case: str) -> None:
+    report = scan(LOCKED[case], options=CONFIGURED)
+    assert report.verdict is Verdict.MALICIOUS
+    assert "ole:default-password" not in names(report)
+    assert FindingKind.ENCRYPTED in {kind for kind, _ in telling(scan(LOCKED[case], options=OTHERS))}
+
+
+OTHERS = OfficeOptions(passwords=["soup", "Secret"])
+
+
+def test_passwords_are_counted() -> None:
+    assert OfficeOptions(passwords=["a"] * 32)
+    with pytest.raises(ValueError, match="passwords"):
+        OfficeOptions(passwords=["a"] * 33)

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from engines.pdf import contents, document
+from engines.pdf import PdfOptions, contents, document
 from engines.pdf.filters import Effort, decode
 from engines.pdf.values import Value
 from icapd.scan.model import Budget, FindingKind, Verdict
@@ -104,6 +104,21 @@ def test_a_cipher_that_a_stream_names_itself_is_used() -> None:
     plain = encrypted(encryption, CODE)
     start, end = plain.index(b"3 0 obj\n") + 8, plain.index(b"endobj\n4 0 obj")
     assert scan(plain[:start] + hidden + plain[end:]).verdict is Verdict.MALICIOUS
+
+
+@pytest.mark.parametrize("revision", [2, 3, 4, 5, 6])
+def test_configured_passwords_are_tried(revision: int) -> None:
+    data = encrypted(Encryption(revision, b"secret"), CODE)
+    report = scan(data, pdf=PdfOptions(passwords=["soup", "secret"]))
+    assert report.verdict is Verdict.MALICIOUS
+    assert "encrypted:pdf" not in names(report)
+    assert "encrypted:pdf" in names(scan(data, pdf=PdfOptions(passwords=["soup", "Secret"])))
+
+
+def test_passwords_are_counted() -> None:
+    assert PdfOptions(passwords=["a"] * 32)
+    with pytest.raises(ValueError, match="passwords"):
+        PdfOptions(passwords=["a"] * 33)
 
 
 def test_a_script_in_the_coding_of_a_picture_is_suspicious() -> None:
