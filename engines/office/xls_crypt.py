@@ -1,7 +1,7 @@
 """Decrypts workbooks of the binary format whose password is known: Office's own, or a configured one.
 
-Excel opens those with its own without a question, as it does OOXML packages (`agile`). XOR obfuscation, RC4 and that of
-CryptoAPI ([MS-XLS] 2.2.10); heads of records, and a few records and fields, stand in the stream as they are.
+Excel opens those with its own without a question, as it does OOXML packages (`agile`). XOR obfuscation, RC4, and RC4
+of CryptoAPI ([MS-XLS] 2.2.10); heads of records, and a few records and fields, stand in the stream as they are.
 """
 
 from __future__ import annotations
