@@ -57,6 +57,10 @@ class Scanner:
         self.asked_at = 0.0
         self.was_spawned = False
 
+    def is_overdue(self, since: float) -> bool:
+        """Whether its nursery has not forked it although it was asked by then."""
+        return not self.was_spawned and self.asked_at <= since
+
     def kill(self) -> None:
         """Ends the process now, or as soon as its pidfd is known."""
         self.is_doomed = True

@@ -284,7 +284,8 @@ class ScannerPool:
             for job in line.queue.late(now):
                 line.queue.remove(job)
                 job.end(ScanTimedOut("no scanner was free in time"))
-        if any(scanner.pidfd is None and scanner.asked_at + _SPAWN_S <= now for scanner in self._scanners.values()):
+        # Those that were given up meanwhile count too: a deadline shorter than this replaces them again and again.
+        if any(scanner.is_overdue(now - _SPAWN_S) for scanner in (*self._scanners.values(), *self._leaving.values())):
             self._nursery.on_hanging()
         for scanner in list(self._scanners.values()):
             if scanner.job is not None and scanner.job.kill_at <= now:

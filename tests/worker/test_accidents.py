@@ -316,6 +316,24 @@ def test_a_nursery_that_forks_nothing_any_more_is_replaced(make: Make, monkeypat
     assert bench.nursery_pid != nursery
 
 
+def test_deadlines_that_end_sooner_do_not_hide_a_nursery_that_hangs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icapd.worker.pool._SPAWN_S", 1.0)
+    bench = make(count=1)
+    nursery, [scanner] = bench.nursery_pid, bench.scanner_pids
+    os.kill(nursery, signal.SIGSTOP)
+    kill(scanner)
+    started = time.monotonic()
+    while is_alive(nursery) and time.monotonic() < started + 5:
+        bench.submit(order("find", "x"), "given up", scan_s=0.3)
+        wait_until(bench.has_ended("given up"))
+        del bench.outcomes["given up"]
+
+    assert not is_alive(nursery)
+    assert bench.found(order("find", "afterwards")) == "afterwards"
+
+
 def test_a_nursery_that_hangs_while_it_loads_is_replaced(make: Make) -> None:
     bench = make(count=1, waits=False)
     wait_until(lambda: bench.nursery_pids)
