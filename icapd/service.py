@@ -7,6 +7,7 @@ once in a child, so that their memory is given back), the addresses.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -32,6 +33,7 @@ from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Edition, Origin, encode_plan
 from icapd.worker.planning import make_plan, process_counts
 from icapd.worker.rules import make_rules
+from icapd.worker.sandbox import Confinement, Sandbox
 from icapd.worker.selftest import notes_of, try_engines
 from icapd.worker.supervisor import Supervisor
 
@@ -91,7 +93,7 @@ def make_edition(loaded: Loaded) -> Edition:
         return path
 
     snapshot = gather_snapshot(loaded.settings.engines, resolve, selection=loaded.settings.selection)
-    trial = try_rules(snapshot)
+    trial = try_rules(snapshot, _confinement(loaded))
     prepare_disk(loaded.settings.cache, loaded.resolve)
     plan = make_plan(loaded, snapshot)
     return Edition(
@@ -105,15 +107,16 @@ def make_edition(loaded: Loaded) -> Edition:
     )
 
 
-def try_rules(snapshot: RulesetSnapshot) -> Trial:
-    """Builds all engines once and tries them, in a child whose memory goes with it. Raises: ConfigurationError."""
+def try_rules(snapshot: RulesetSnapshot, confinement: Confinement | None = None) -> Trial:
+    """Builds all engines once and tries them, in a child whose memory goes with it. Raises: ConfigurationError.
+
+    Args: `confinement` is tried too, for who is going to serve.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            tried = Checked([], trial=try_engines(build_engines(snapshot)))
-        except ConfigurationError as error:
-            tried = Checked(pack_problems(error.problems))
+            tried = _try(snapshot, confinement)
         except BaseException as error:  # the child must not run on into the parent's code
             tried = Checked([("engines", f"{type(error).__name__}: {error}")])
         with os.fdopen(writing, "wb") as pipe:
@@ -129,6 +132,26 @@ def try_rules(snapshot: RulesetSnapshot) -> Trial:
     if checked.problems:
         raise ConfigurationError(unpack_problems(checked.problems))
     return checked.trial
+
+
+def _try(snapshot: RulesetSnapshot, confinement: Confinement | None) -> Checked:
+    problems: list[Problem] = []
+    trial = Trial()
+    try:
+        trial = try_engines(build_engines(snapshot))
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        if confinement is not None:
+            Sandbox(confinement)
+    except ConfigurationError as error:
+        problems += error.problems
+    return Checked(pack_problems(problems), trial=trial)
+
+
+def _confinement(loaded: Loaded) -> Confinement:
+    settings = loaded.settings
+    return Confinement.of(settings.scanners, str(loaded.resolve(settings.spool.directory)))
 
 
 def _open_control(admin: socket.socket, log: EventLog) -> socket.socket | None:
@@ -148,10 +171,14 @@ def _open_access(loaded: Loaded) -> int:
     if access == "-":
         return os.dup(1)
     path = loaded.resolve(access)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path, flags | os.O_NONBLOCK, 0o640)
     except OSError as error:
-        raise ConfigurationError([Problem("log.access", f"{path}: {error.strerror}")]) from error
+        why = "a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
+        raise ConfigurationError([Problem("log.access", f"{path}: {why}")]) from error
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _raise_descriptor_limit() -> int:

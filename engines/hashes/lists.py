@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from engines.hashes.table import DIGEST_BYTES, REFERENCE_BYTES, sort_rows
-from icapd.scan.engine_api import ConfigurationError, Material, Problem
+from icapd.scan.engine_api import ConfigurationError, Material, Problem, open_regular
 
 BLOCK_BYTES = 1 << 20
 LINE_BYTES = 64 * 1024
@@ -63,7 +63,7 @@ class _Reader:
     def read(self, path: Path) -> list[Problem]:
         problems: list[Problem] = []
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self._read(file, path, problems)
         except OSError as error:
             problems.append(Problem(str(path), error.strerror or "cannot be read"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple
 
 from engines.urls.engine import HAS_URLS, Kind, ListedAs, encode_lists
 from engines.urls.names import CONTROLS, canonical_host, is_address, path_and_query, url_base, url_keys
-from icapd.scan.engine_api import ConfigurationError, Material, Problem
+from icapd.scan.engine_api import ConfigurationError, Material, Problem, open_regular
 
 if TYPE_CHECKING:
     from engines.urls.building import TableBuilder
@@ -135,7 +135,7 @@ class _FileReader:
 
     def read(self) -> list[Problem]:
         """Raises: OSError."""
-        with self._file.path.open("rb") as stream:
+        with open_regular(self._file.path) as stream:
             start = stream.read(_GUESS_BYTES)
             if self._file.format == "auto":
                 self.known = _guess(start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from icapd.scan.engine_api import ConfigurationError, Material, Problem
+from icapd.scan.engine_api import ConfigurationError, Material, Problem, open_regular
 
 SUFFIXES = frozenset({".yar", ".yara"})
 
@@ -35,7 +35,8 @@ def read_rule_files(entries: Mapping[str, Path]) -> Material:
     material: dict[str, bytes] = {}
     for path, name in sorted(names.items(), key=lambda item: item[1]):
         try:
-            material[name] = path.read_bytes()
+            with open_regular(path) as file:
+                material[name] = file.read()
         except OSError as error:
             problems.append(Problem(str(path), error.strerror or "cannot be read"))
     if problems:

@@ -14,7 +14,7 @@ from icapd.config.keys import did_you_mean
 from icapd.config.schema import INERT_ALONE, Service, Settings
 from icapd.config.shipped import resolve
 from icapd.errors import Problem
-from icapd.scan.engine_api import ALWAYS_ASKED, EngineOptions
+from icapd.scan.engine_api import ALWAYS_ASKED, EngineOptions, open_regular
 
 SECRET_BYTES = 32
 
@@ -151,7 +151,7 @@ def _overrides(settings: Settings, base: Path) -> Iterator[Problem]:
 
 def _secret_file(key: str, path: Path) -> Iterator[Problem]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             size_bytes = len(file.read(SECRET_BYTES))
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from icapd.config.address import parse_http
 from icapd.config.schema import Http, HttpFiles, Settings
 from icapd.errors import ConfigurationError, Problem
+from icapd.scan.engine_api import open_regular
 
 TOKEN_CHARACTERS_MIN = 20
 _FILE_BYTES_MAX = 1024 * 1024
@@ -97,7 +98,7 @@ def _named(http: Http) -> Iterator[tuple[str, str]]:
 def _read(key: str, text: str, resolve: Callable[[str], Path], problems: list[Problem]) -> bytes:
     path = resolve(text)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         problems.append(Problem(f"http.{key}", f"cannot read {path}: {error.strerror}"))

@@ -16,10 +16,13 @@ from `icapd.scan.connections`.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +41,20 @@ Material = Mapping[str, bytes]
 
 Tables = Mapping[str, Buffer]
 """Material in memory that processes share, to be read and nothing else."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file that is read at the start. Pipes would keep the start waiting, and devices have no end.
+
+    Raises: OSError, also for what is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "is no regular file", str(path))
 
 
 class EngineOptions(BaseModel):

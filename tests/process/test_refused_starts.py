@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.support.icapd import ICAPD, environment, to_toml
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
@@ -86,3 +89,30 @@ def test_an_access_log_that_cannot_be_written(tmp_path: Path) -> None:
     [told] = problems(tmp_path, log={"access": "folder"})
 
     assert told == f"log.access: {tmp_path}/folder: Is a directory"
+
+
+def test_a_pipe_for_the_access_log_that_nobody_reads(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert problems(tmp_path, log={"access": "pipe"}) == [f"log.access: {tmp_path}/pipe: a pipe that nobody reads"]
+
+
+def test_pipes_in_place_of_files_are_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told = problems(tmp_path, engines={"yara": {"rules": ["pipe"]}, "hashes": {"deny": ["pipe"]}})
+
+    assert told == [f"{pipe}: is no regular file"] * 2
+    assert problems(tmp_path, cache={"secret_file": "pipe"}) == [
+        f"cache.secret_file: cannot read {pipe}: is no regular file"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's scanners become another user")
+def test_a_user_that_is_none_beside_a_broken_rule(tmp_path: Path) -> None:
+    (tmp_path / "a.yar").write_text("rule broken { condition: nonsense }\n")
+    scanners = {"user": "no-such-user"}
+    told = problems(tmp_path, scanners=scanners, engines={"yara": {"rules": ["a.yar"]}})
+
+    assert {line.partition(": ")[0] for line in told} == {"a.yar:1", "scanners.user"}
+    assert [line.partition(": ")[0] for line in problems(tmp_path, scanners=scanners)] == ["scanners.user"]
