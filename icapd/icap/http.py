@@ -6,10 +6,11 @@ each in their own way, so what can be read in several ways is answered with what
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
 import msgspec
 
@@ -27,6 +28,10 @@ _PORT = re.compile(rb":([0-9]{1,5})$")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TEXT_MAX = 2048
+_PLAIN = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in "%?#")
+"""What stands for itself in a path."""
+PADDED_BYTES_MAX: Final = 32 * 1024
+"""Longer paths are read as they are: servers take 8 to 16 KB, and reading takes time."""
 
 MALFORMED: Final = "malformed"
 """Stands for Content-Encoding lines of which nobody can say what a receiver makes of them. No decoder has this name,
@@ -122,10 +127,20 @@ def request_target(head: bytes) -> bytes:
 
 
 def _path(raw: bytes) -> str:
-    """A path with its end, which has the file's name; what is too long loses its middle."""
+    """A path with its end, which has the file's name. What is too long loses its middle, and padding before that."""
+    if _TEXT_MAX < len(raw) <= PADDED_BYTES_MAX:
+        raw = _unpadded(raw)
     if len(raw) > _TEXT_MAX:
         raw = raw[: _TEXT_MAX // 2 - 3] + b"..." + raw[-_TEXT_MAX // 2 :]
     return _text(raw)
+
+
+def _unpadded(path: bytes) -> bytes:
+    """The path as an origin reads it, percent-encoded only where it must be: nothing that counts is pushed out of
+    sight by `./` and the like."""
+    plain = posixpath.normpath(b"/" + unquote_to_bytes(path).lstrip(b"/"))
+    end = b"/" if path.endswith(b"/") and plain != b"/" else b""
+    return quote_from_bytes(plain + end, safe=_PLAIN).encode()
 
 
 def _port(authority: bytes) -> str:

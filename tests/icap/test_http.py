@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 from icapd.icap.http import (
     MALFORMED,
     NO_REQUEST,
+    PADDED_BYTES_MAX,
     HttpHead,
     HttpRequest,
     read_request,
@@ -122,6 +125,23 @@ def test_texts_are_capped_but_a_long_user_part_hides_no_host() -> None:
     assert request("/" + "a" * 2047).path == "/" + "a" * 2047
     assert request("/" + "a" * 2048).path == "/" + "a" * 1020 + "..." + "a" * 1024
     assert len(request("http://" + "h" * 5000 + "/").host) == 2048
+
+
+@pytest.mark.parametrize("padding", ["./", "/", "x/../", "%2e/", "%78/%2E./"])
+def test_no_padding_pushes_what_counts_in_a_path_out_of_sight(padding: str) -> None:
+    pad = padding * (1500 // len(padding))
+    assert request(f"http://h/{pad}ads/{pad}pa%67e.html").path == "/ads/page.html"
+    assert request(f"/{pad}ads/{pad}").path == "/ads/"
+    assert request(f"http://h/{pad}a%0A%3f%25%C3%A4/{pad}").path == "/a%0A%3F%25%C3%A4/"
+    short = f"/{padding}ads/page"
+    assert request(f"http://h{short}").path == short
+
+
+def test_paths_that_no_server_takes_are_not_read_for_padding() -> None:
+    longest = "/" + "./" * ((PADDED_BYTES_MAX - 2) // 2) + "a"
+    assert len(longest) == PADDED_BYTES_MAX
+    assert request(longest).path == "/a"
+    assert len(request("/" + longest).path) == 2048
     assert request("http://" + "u" * 5000 + "@bad.example/").host == "bad.example"
     assert request("http://h/", method="M" * 64).method == "M" * 64
 
@@ -166,7 +186,7 @@ def test_file_names_and_extensions(path: str, name: str, extension: str) -> None
 @pytest.mark.parametrize("length", [1000, 2040, 2048, 60_000])
 def test_a_long_path_hides_no_extension(target: str, length: int) -> None:
     assert request(target + "a" * length + ".exe").extension == "exe"
-    assert request(target + "a" * length + "/setup.ex%65?x.txt").file_name == "setup.ex%65"
+    assert unquote(request(target + "a" * length + "/setup.ex%65?x.txt").file_name) == "setup.exe"
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,12 @@ def test_edits_that_cannot_be_made_in_a_preview_are_told_of() -> None:
     inside.factory.sweep()
     assert wire.sent.startswith(b"ICAP/1.0 204 ")
     assert b"ERROR; finding=body-timed-out; kind=timeout; action=allow; rule=e; outcome=timed-out" in wire.sent
+
+
+@pytest.mark.parametrize("padding", ["", "./", "x/../", "%2e/", "/"])
+def test_no_padding_leads_around_a_rule_on_urls(padding: str) -> None:
+    inside = Inside(policy=[{"name": "ads", "when": {"url": "*.example/ads/*"}, "action": "block"}])
+    url = "http://h.example/" + padding * 600 + "ads/" + padding * 600 + "page"
+    wire = inside.connect(Request("REQMOD", "/reqmod", get(url), allow="204").head("h"))
+    assert b"; rule=ads; " in wire.sent
+    assert b"HTTP/1.1 403 " in wire.sent
