@@ -185,9 +185,14 @@ def _name(disposition: bytes) -> str:
         raise PeerProtocolError("a part has no Content-Disposition: form-data with a name")
     if _FIELD_NAME.fullmatch(_unescaped(parameters["name"])) is None:
         raise PeerProtocolError("a part's name is empty, too long, or has control characters")
-    if "filename*" in parameters:  # not for forms, RFC 7578 says, and some clients send it even so
-        return unquote(parameters["filename*"].rpartition("'")[2])
-    return _unescaped(parameters.get("filename", parameters["name"]))
+    name = _unescaped(parameters.get("filename", parameters["name"]))
+    if "filename*" not in parameters:
+        return name
+    # Not for forms, RFC 7578 says. Some clients send it even so, and some receivers go by the other one.
+    extended = unquote(parameters["filename*"].rpartition("'")[2])
+    if "filename" in parameters and name.rpartition(".")[2].lower() != extended.rpartition(".")[2].lower():
+        raise PeerProtocolError("a part's filename and filename* end differently")
+    return extended
 
 
 def _unescaped(name: str) -> str:

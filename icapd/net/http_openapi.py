@@ -24,8 +24,8 @@ _VERDICT_SCHEMA: Final = {"anyOf": [{"$ref": "#/components/schemas/File"}, {"$re
 _NO_CONTENT: Final = {NOTHING: {"schema": {"type": "string", "maxLength": 0}}}
 _ABOUT: Final = (
     "Scans what is sent to it with the engines, the cache and the policy of an ICAP service. The status says whether "
-    "there is a verdict; `action` says what the policy makes of it. A file is harmless only where `action` is not "
-    "block: ask for that, and never for the absence of a finding."
+    "there is a verdict; `action` says what the policy makes of it. A file may pass only where `action` is allow or "
+    "monitor: ask for that, and never for the absence of a finding."
 )
 
 

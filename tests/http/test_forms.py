@@ -59,6 +59,21 @@ def test_a_part_is_taken_for_what_it_declares_to_be(server: Server) -> None:
     assert answer.json["verdict"] == "SUSPICIOUS"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ("name=a; filename=b.txt", "b.txt"),
+        ("name=a; filename*=UTF-8''na%C3%AFve.txt", "na\u00efve.txt"),
+        ("name=a; filename=\"naive.TXT\"; filename*=UTF-8''na%C3%AFve.txt", "na\u00efve.txt"),
+        ('name="a%22b"', 'a"b'),
+    ],
+)
+def test_names_of_parts(server: Server, parameters: str, name: str) -> None:
+    disposition = f"Content-Disposition: form-data; {parameters}\r\n\r\n".encode()
+    answer = ask(server, b"--frontier\r\n" + disposition + CLEAN + b"\r\n--frontier--", Content_Type=TYPE)
+    assert [each["name"] for each in answer.json["files"]] == [name]
+
+
 def test_as_many_files_as_there_may_be_and_one_more(server: Server) -> None:
     files = [(f"{number}", CLEAN) for number in range(5)]
     assert len(ask(server, form(*files[:4]), Content_Type=TYPE).json["files"]) == 4
@@ -98,6 +113,8 @@ def test_one_file_too_large_among_others(server: Server) -> None:
         b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--",
         b"--frontier\r\nContent-Disposition: attachment\r\n\r\nx\r\n--frontier--",
         b"--frontier\r\n\r\nx\r\n--frontier--",
+        b"--frontier\r\nContent-Disposition: form-data; name=a; filename=\"a.exe\"; filename*=UTF-8''a.txt\r\n\r\n"
+        b"x\r\n--frontier--",
         b"--frontier\r\nContent-Disposition: form-data; name=a\r\n" + b"X: y\r\n" * 16 + b"\r\nx\r\n--frontier--",
         b"--frontier\r\nContent-Disposition: form-data; name=a\r\nX: " + b"y" * 8200 + b"\r\n\r\nx\r\n--frontier--",
         b"--frontier\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64\r\n\r\nWA==\r\n"
