@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.process.conftest import Serve
 from tests.process.servers import CLEAN, EICAR_RULE_ALONE, ask, front_pids, request, trees, verdict, wait_ready
@@ -127,6 +129,42 @@ def test_counters_never_fall_when_a_front_dies(server: Icapd) -> None:
 
     assert while_dead == before + 12
     wait_until(lambda: server.metric("icapd_transactions_total") == before + 24, "all 24 are counted")
+
+
+def test_scrapes_are_answered_and_never_fall_while_fronts_die(server: Icapd) -> None:
+    """What a front last said is not forgotten, and one that cannot say anything keeps nobody waiting."""
+    judges_rightly(server, "scraped")
+    is_over = threading.Event()
+
+    def scraped() -> list[float]:
+        sums = []
+        while not is_over.is_set():
+            status, text = server.admin("/metrics")
+            assert status == 200
+            sums.append(sum_of(text, "icapd_transactions_total"))
+        return sums
+
+    with ThreadPoolExecutor(3) as asking:
+        scrapers = [asking.submit(scraped) for _ in range(3)]
+        try:
+            for _ in range(2):
+                for pid in front_pids(server):
+                    kill(pid)
+                trees(server, FRONTS)
+            judges_rightly(server, "scraped afterwards")
+        finally:
+            is_over.set()
+        sums = [scraper.result() for scraper in scrapers]
+
+    assert all(len(each) > 3 for each in sums)
+    assert all(each == sorted(each) for each in sums)
+    assert server.metric("icapd_transactions_total") >= max(map(max, sums))
+    assert server.metric("icapd_fronts") == FRONTS
+
+
+def sum_of(text: str, name: str) -> float:
+    families = text_string_to_metric_families(text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
 def test_the_supervisor_while_a_scan_hangs(serve: Serve) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,14 +13,14 @@ import pytest
 from tests.cli.command import icapd
 from tests.process.conftest import Serve
 from tests.process.reloading import MARK, Rules, found, hang_up, reload, wait_for_event
-from tests.process.servers import CLEAN, ask, front_pids, request, trees, verdict, wait_ready
+from tests.process.servers import CLEAN, ask, front_pids, request, trees, verdict
 from tests.support.eicar import EICAR
 from tests.support.engines import order
 from tests.support.gates import open_gate
 from tests.support.icap_client import IcapClient
 from tests.support.icapd import Icapd, to_toml
 from tests.support.process import wait_until
-from tests.support.tree import children, descendants, kill, runs_with
+from tests.support.tree import children, descendants
 
 
 @pytest.fixture
@@ -240,64 +239,6 @@ def test_an_upload_that_takes_longer_is_judged_by_what_is_in_force_at_its_end(se
     assert reply.header("X-Virus-ID") == "second"
 
 
-def test_a_front_that_dies_amid_a_reload(serve: Serve, rules: Rules) -> None:
-    """It comes back and prepares like the others: all change, or none does."""
-    server = rules.serve(serve, {"server": {"fronts": 2}, "scanners": {"count": 4}})
-    victim, other = front_pids(server)
-    os.kill(other, signal.SIGSTOP)  # it cannot say that it is prepared, so that nothing is committed
-    try:
-        rules.write("second")
-        hang_up(server)
-        wait_until(lambda: len(children(victim)) == 2, "the other front prepares")
-        kill(victim)
-        wait_until(lambda: front_pids(server) != [other], "it is replaced")
-    finally:
-        os.kill(other, signal.SIGCONT)
-    wait_for_event(server, "reloaded")
-    wait_ready(server)
-
-    assert {found(server, b"%d" % number)[1] for number in range(12)} == {"second"}
-    assert server.metric("icapd_front_deaths_total") == 1
-    trees(server, 2)
-
-
-def kill_when_it_prepares(pid: int) -> None:
-    wait_until(lambda: len(children(pid)) == 2, "it has a second nursery")
-    kill(pid)
-
-
-def test_fronts_that_die_again_and_again_end_a_reload(serve: Serve, rules: Rules) -> None:
-    server = rules.serve(serve, {"server": {"fronts": 2}, "scanners": {"count": 4}})
-    old = found(server)
-    stopped = front_pids(server)[0]
-    os.kill(stopped, signal.SIGSTOP)
-    rules.write("second")
-    hang_up(server)
-    for _ in range(2):
-        wait_until(lambda: len(front_pids(server)) == 2, "both are there")
-        kill_when_it_prepares(next(pid for pid in front_pids(server) if pid != stopped))
-    wait_for_event(server, "reload-failed")
-    os.kill(stopped, signal.SIGCONT)
-    trees(server, 2)
-
-    assert {found(server, b"%d" % number) for number in range(12)} == {old}
-    assert reload(server).result == "reloaded"
-
-
-def test_a_reload_that_takes_too_long(serve: Serve, rules: Rules) -> None:
-    server = rules.serve(serve, {"timeouts": {"reload_s": 3}})
-    [front], old = front_pids(server), found(server)
-    rules.write("second")
-    os.kill(front, signal.SIGSTOP)
-    hang_up(server)
-    wait_for_event(server, "reload-failed")
-    os.kill(front, signal.SIGCONT)
-    trees(server)
-
-    assert "is over while waiting for the fronts [0]" in server.child.output()
-    assert found(server, b" again") == old
-
-
 def test_while_it_drains(serve: Serve, rules: Rules, tmp_path: Path) -> None:
     """A server that is stopping reloads nothing, and stops in time."""
     server = rules.serve(serve)
@@ -317,24 +258,6 @@ def test_while_it_drains(serve: Serve, rules: Rules, tmp_path: Path) -> None:
     wait_until(lambda: server.child.exit_code is not None, "the end")
 
     assert server.child.exit_code == 0
-
-
-def test_a_candidate_that_dies(server: Icapd, rules: Rules) -> None:
-    old = found(server)
-    rules.write("second")
-    hang_up(server)
-
-    def candidates() -> Iterator[int]:
-        return (pid for pid in children(server.child.pid) if runs_with(pid, "icapd.worker.candidate"))
-
-    wait_until(lambda: any(candidates()), "the candidate")
-    for pid in candidates():
-        kill(pid)
-    wait_for_event(server, "reload-failed")
-
-    assert "reading and trying the rules ended with signal 9" in server.child.output()
-    assert found(server, b" again") == old
-    assert reload(server).result == "reloaded"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

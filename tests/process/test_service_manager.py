@@ -84,13 +84,25 @@ def test_the_watchdog_hears_of_us_only_while_fronts_answer(
     [front] = front_pids(server)
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & variables(front)
     server.stop()
-    server = serve({"timeouts": {"front_silent_s": 5}})
-    [front] = front_pids(server)
-    os.kill(front, signal.SIGSTOP)
+    server = serve({"server": {"fronts": 2}, "timeouts": {"front_silent_s": 15}})
+    fronts = front_pids(server)
+    silenced_by(told, server.child.pid)
+    silenced_by(told, *fronts)
+    os.kill(fronts[0], signal.SIGSTOP)
+    for _ in range(3):  # one of two that hangs is replaced by us, and the other serves on
+        told.wait_for(lambda each: "WATCHDOG" in each, "WATCHDOG=1", len(told.read()))
+    os.kill(fronts[0], signal.SIGCONT)
+
+
+def silenced_by(told: Notifications, *pids: int) -> None:
+    """Nothing is told while these hang, and all is well when they go on."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: is_silent(told), "no more WATCHDOG=1")
     finally:
-        os.kill(front, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
     told.wait_for(lambda each: "WATCHDOG" in each, "WATCHDOG=1 again", len(told.read()))
 
 

@@ -81,7 +81,7 @@ class Icapd:
         argv = [ICAPD, "serve", "--config", str(self.configuration)]
         self.child = Child(argv, directory / "icapd.log", env=environment())
         try:
-            self.child.wait_until(lambda: self.admin("/readyz")[0] == 200, "GET /readyz answers 200", 60)
+            self.child.wait_until(lambda: self.admin("/readyz")[0] == 200, "GET /readyz answers 200")
         except RuntimeError:
             self.child.stop()
             raise

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 reactor = cast(ReactorBase, installed)
 
 POLL_S = 0.001
-GIVE_UP_S = 30.0
+GIVE_UP_S = 60.0
 """No check of how fast anything is: on a machine with other things to do, a process may take ten to start."""
 
 

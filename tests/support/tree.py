@@ -47,8 +47,6 @@ def kill(pid: int) -> None:
     wait_gone([pid])
 
 
-def wait_gone(pids: list[int], deadline_s: float = 10.0) -> None:
+def wait_gone(pids: list[int]) -> None:
     """Raises: TimeoutError when one of the processes stays."""
-    wait_until(
-        lambda: not any(map(is_alive, pids)), f"the end of {[pid for pid in pids if is_alive(pid)]}", deadline_s
-    )
+    wait_until(lambda: not any(map(is_alive, pids)), f"the end of {[pid for pid in pids if is_alive(pid)]}")

@@ -7,6 +7,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock, LoopingCall
 from twisted.python.failure import Failure
 
+from icapd.observe.log import EventLog
 from icapd.worker.frames import Ready
 from icapd.worker.front import Front
 
@@ -17,6 +18,7 @@ class Sweeps:
     is_draining = False
     is_ready = True
     sandbox = ()
+    connections: tuple[object, ...] = ()
 
     def __init__(self) -> None:
         self.current = self.gateway = self.scanning = self.pool = self
@@ -32,6 +34,12 @@ class Sweeps:
     def sweep(self, is_judging_before: object = None) -> None:
         if is_judging_before is None:  # not what the generations are asked
             self._call("sweep")
+
+    def commit(self, number: int) -> None:
+        self._call("commit")
+
+    def drain(self) -> None:
+        self._call("drain")
 
     def is_judging_before(self, gateway: object) -> bool:
         return False
@@ -62,6 +70,18 @@ def test_a_sweep_that_fails_is_not_the_last() -> None:
     assert parts.calls == ["sweep", "sweep", "tick", "sweep", "tick", "send", "sweep", "tick", "send"]
     assert looping.running
     looping.stop()
+
+
+def test_a_front_that_lost_what_it_prepared_ends_to_begin_anew() -> None:
+    """All others change: it is started again with what they have, and says why."""
+    parts, events = Sweeps(), list[bytes]()
+    front = Front.__new__(Front)
+    vars(front).update(_factory=parts, _http=Sweeps(), _generations=parts, _ports=[], _reactor=Clock())
+    vars(front).update(_sweeper=LoopingCall(lambda: None), _log=EventLog("debug", events.append, "test"))
+    front._commit(7)
+    assert parts.calls == ["commit", "drain"]
+    assert b'"event":"reload-failed"' in events[0]
+    assert b"what was prepared is lost" in events[0]
 
 
 def test_readiness_is_told_when_it_changes() -> None:
