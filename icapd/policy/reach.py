@@ -74,20 +74,23 @@ def _words(key: str) -> Callable[[When, When], bool]:
 def _names(key: str) -> Callable[[When, When], bool]:
     def holds(wide: When, narrow: When) -> bool:
         outer, inner = ([name.lower() for name in entries(getattr(when, key))] for when in (wide, narrow))
-        return not outer or (bool(inner) and all(any(_is_within(a, b) for b in outer) for a in inner))
+        return not outer or (bool(inner) and _are_within(inner, outer, has_suffixes=key == "host"))
 
     return holds
 
 
-def _is_within(name: str, outer: str) -> bool:
-    """Whether every text that `name` means is one of those that `outer` means."""
-    if name == outer:
-        return True
-    if outer.startswith(".") and not is_wild(outer):
-        return name == outer[1:] or name.endswith(outer)
-    if is_wild(name) and "?" in outer:
-        return False
-    return is_wild(outer) and Glob(outer).matches(name)
+def _are_within(names: Sequence[str], outer: Sequence[str], *, has_suffixes: bool) -> bool:
+    """Whether every text that one of the `names` means is one of those that `outer` means."""
+    exact = frozenset(outer)
+    ends = tuple(name for name in outer if has_suffixes and name.startswith(".") and not is_wild(name))
+    globs = [(Glob(name), "?" in name) for name in outer if is_wild(name)]
+    return all(
+        name in exact
+        or "." + name in ends
+        or name.endswith(ends)
+        or any(glob.matches(name) for glob, has_one in globs if not (has_one and is_wild(name)))
+        for name in names
+    )
 
 
 def _clients(wide: When, narrow: When) -> bool:

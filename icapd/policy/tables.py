@@ -10,6 +10,8 @@ from typing import Any, Final
 from icapd.policy.conditions import client_address, network_bits
 from icapd.policy.names import Glob, is_wild
 
+_NEEDLE_CHARACTERS: Final = 64
+"""Of a name with wildcards that are looked for: an expression may not be nested as deep as a name may be long."""
 KEPT: Final = 1024
 KEPT_CHARACTERS: Final = 1024
 
@@ -36,7 +38,7 @@ class NameTable:
                     self._by_suffix[suffix] = self._by_suffix.get(suffix, 0) | bit
                 elif not is_wild(name):
                     self._exact[name] = self._exact.get(name, 0) | bit
-                elif needle := Glob(name).needle:
+                elif needle := Glob(name).needle[:_NEEDLE_CHARACTERS]:
                     by_needle[needle] = by_needle.get(needle, 0) | bit
                 else:
                     self.otherwise |= bit
@@ -45,7 +47,7 @@ class NameTable:
         self._labels_max = max((suffix.count(".") + 1 for suffix in self._by_suffix), default=0)
         # A search finds the longest needle at a place; the shorter ones that begin it are there as well.
         self._by_needle = {
-            needle: sum_bits(bits for other, bits in by_needle.items() if needle.startswith(other))
+            needle: sum_bits(by_needle.get(needle[:end], 0) for end in range(1, len(needle) + 1))
             for needle in by_needle
         }
         self._search = re.compile(_any_of(by_needle), re.DOTALL).search if by_needle else None

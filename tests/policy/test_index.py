@@ -22,7 +22,7 @@ from icapd.policy.index import FixedTables, judged_tables
 from icapd.policy.names import Glob
 from icapd.policy.outcomes import Result, sample_report
 from icapd.policy.rules import Match, compile_rule
-from icapd.policy.tables import KEPT, KEPT_CHARACTERS, Known, NumberTable
+from icapd.policy.tables import KEPT, KEPT_CHARACTERS, Known, NameTable, NumberTable
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
 
 NAMES = (
@@ -58,7 +58,7 @@ WHENS = st.lists(
     max_size=4,
 ).map(dict)
 EXAMPLES = settings(
-    max_examples=300,
+    max_examples=200,
     derandomize=True,
     database=None,
     deadline=None,
@@ -163,6 +163,20 @@ def test_no_table_misses_a_rule_that_holds(facts: Facts, report: ScanReport) -> 
 )
 def test_wildcards(pattern: str, yes: list[str], no: list[str]) -> None:
     assert [text for text in yes + no if Glob(pattern).matches(text)] == yes
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 5_000])
+def test_names_may_be_as_long_as_one_likes(length: int) -> None:
+    table = NameTable([["*" + "a" * length + "*"], ["*" + "a" * length + "b*"]])
+    assert table.find(["a" * length]) & 1
+    assert table.find(["x" + "a" * length + "b"]) == 3
+    assert table.find(["b"]) == 0
+
+
+def test_thousands_of_names_are_compiled_at_once() -> None:
+    """A pass over all others for each of them would take a minute."""
+    table = NameTable([[f"*/{number:05d}/*" for number in range(10_000)]])
+    assert (table.find(["/a/01234/b"]), table.find(["/a/1234/b"])) == (1, 0)
 
 
 def test_a_number_at_a_bound_belongs_to_the_span_that_begins_there() -> None:

@@ -36,6 +36,7 @@ def compiled(*rules: Given) -> list[CompiledRule]:
         (("block", {"host": ".example.org"}), ("allow", {"host": ["www.example.org", "example.org"]})),
         (("block", {"host": ".example.org"}), ("allow", {"host": ".www.example.org"})),
         (("block", {"host": "*.org"}), ("block", {"host": "a?.org", "user": "x"})),
+        (("block", {"host": ["b", ".org", "*.net"]}), ("block", {"host": ["*.x.org", "b", "org", "a.net"]})),
         (("allow", {"client": "10.0.0.0/8"}), ("allow", {"client": ["10.1.0.0/16", "10.2.3.4"]})),
         (("block", {"time": "08:00-18:00"}), ("allow", {"time": "09:00-10:00", "weekday": "mon"})),
         (("block", {"size_over_bytes": 10}), ("block", {"size_over_bytes": 20, "size_under_bytes": 30})),
@@ -64,10 +65,19 @@ def test_a_rule_behind_one_that_always_holds_first_is_found(first: Given, second
         (("block", {"time": "22:00-06:00", "weekday": "mon"}), ("block", {"time": "01:00-02:00", "weekday": "mon"})),
         (("block", {"size_over_bytes": 10}), ("block", {"size_over_bytes": 9})),
         (("redirect", {"user": "a"}), ("block", {"user": "a"})),
+        (("block", {"user": ".a"}), ("block", {"user": "x.a"})),
+        (("block", {"host": ["*.a", "b"]}), ("block", {"host": ["x.a", "c"]})),
     ],
 )
 def test_a_rule_that_may_still_decide_is_not(first: Given, second: Given) -> None:
     assert list(unreachable(compiled(first, second))) == []
+
+
+def test_long_lists_are_compared_at_once() -> None:
+    """Every name with every other, each made anew for that, would take a minute."""
+    first, second = ([f"*{number:04d}{end}*" for number in range(500)] for end in ("", "x"))
+    [(rule, _)] = unreachable(compiled(("block", {"url": first}), ("block", {"url": second})))
+    assert rule.where == "policy[1]"
 
 
 def test_a_rule_whose_conditions_exclude_each_other_is_found() -> None:
