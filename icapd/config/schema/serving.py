@@ -88,7 +88,9 @@ class Limits(Table):
 
 
 class Timeouts(Table):
-    head_s: float = Field(10.0, gt=0, le=3600, description="from the first byte of a request to the end of its head")
+    head_s: float = Field(
+        10.0, gt=0, le=3600, description="from connecting, later from a request's first byte, to the end of its head"
+    )
     body_idle_s: float = Field(30.0, gt=0, le=3600, description="without a byte in the middle of a body")
     body_total_s: float = Field(3600.0, gt=0, le=86_400, description="one whole body; long polling takes its time")
     scan_s: float = Field(25.0, gt=0, le=3600, description="from the last byte of a body to the answer's first")
