@@ -7,10 +7,11 @@ the library that extracts is not bound.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
-from typing import Final
+from typing import Final, cast
 
 from icapd.scan.engine_api import ConfigurationError, Problem
 
@@ -51,6 +52,7 @@ def load() -> ctypes.CDLL:
 
 @cache
 def _load() -> ctypes.CDLL:
+    _mallinfo()  # now: later a scanner may open no file
     library = ctypes.CDLL(_path())
     declared = dict(_FUNCTIONS)
     for names, kind in ((_FORMATS, "format"), (_FILTERS, "filter")):
@@ -68,6 +70,31 @@ def _path() -> str:
     except PackageNotFoundError:
         carried = []
     return str(carried[0].locate()) if carried else _SYSTEM_NAME
+
+
+class _Allocations(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(name, c_size_t) for name in ("arena", "b", "c", "d", "mapped", "f", "g", "in_use", "i", "j")]
+
+
+@cache
+def _mallinfo() -> Callable[[], _Allocations] | None:
+    function = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 and later
+    if function is not None:
+        function.restype = _Allocations
+    return cast("Callable[[], _Allocations] | None", function)
+
+
+def allocated_bytes() -> int:
+    """What this process has allocated: that of the library tells what memory an archive had it take. 0 where no one
+    knows.
+    """
+    function = _mallinfo()
+    if function is None:
+        return 0
+    told = function()
+    return int(told.mapped + told.in_use)
 
 
 def version() -> str:

@@ -14,6 +14,8 @@ from engines.archive.streams import Broken, Deflate, Range, Source, Stream, gunz
 from icapd.scan.model import NO_CODING, Budget, Finding, Sample
 
 MAX_CODINGS: Final = 4
+_WINDOWS_BYTES: Final = MAX_CODINGS * 16 * 1024 * 1024
+"""What the decoders may take: a window of brotli is the largest."""
 
 _DECODERS: Final[dict[str, Callable[[Source, int], Stream]]] = {
     "gzip": gunzip,
@@ -55,9 +57,10 @@ def decode(sample: Sample, codings: list[str], limits: ArchiveOptions, budget: B
         yield findings.corrupt("coding", sample.trail)
         yield from _with_fewer(sample, codings, limits, budget)
         return
-    decoded = collect(streams[-1], sample.size_bytes, limits, budget)
+    decoded = collect(streams[-1], sample.size_bytes, limits, budget, _WINDOWS_BYTES)
     rests = (collect(stream.rest(), sample.size_bytes, limits, budget) for stream in reversed(streams[1:]))
     trailing = [rest for rest in rests if rest.data.strip(b"\x00") or not rest.is_whole] if decoded.is_whole else []
+    streams.clear()
     if decoded.is_whole and not trailing:
         yield Sample(decoded.data, sample.name, sample.trail, sample.declared_type)
         return

@@ -10,13 +10,21 @@ import ctypes
 import errno
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import byref, c_int64, c_size_t, c_void_p
 from typing import Final
 
 import numpy
 
-from engines.archive.binding import load
-from engines.archive.streams import DICTIONARY_BYTES, OUT_BLOCK, Broken, Encrypted, Unsupported
+from engines.archive.binding import allocated_bytes, load
+from engines.archive.streams import (
+    DICTIONARY_BYTES,
+    LZMA_DICTIONARY_BYTES,
+    OUT_BLOCK,
+    Broken,
+    Encrypted,
+    Unsupported,
+)
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Buffer
 
@@ -25,6 +33,8 @@ _OK: Final = 0
 _RETRY: Final = -10
 _WARN: Final = -20
 _RETRIES_MAX: Final = 64
+_WORK_BYTES: Final = 8 * 1024 * 1024
+"""What a decoder takes besides its dictionary."""
 _UNSUPPORTED: Final = ("unsupported", "not supported", "support unavailable", "unknown compression")
 
 
@@ -32,13 +42,15 @@ class Reader:
     """One archive in memory, read from its front to its end.
 
     State: the library's handle, freed by `close`; the data stays where it is until then. `skipped` counts the damaged
-    headers that were stepped over.
+    headers that were stepped over; `work_bytes` is what the library has allocated for its decoders, as far as glibc
+    tells.
     """
 
     def __init__(
         self, data: Buffer, formats: Sequence[str], filters: Sequence[str] = (), password: bytes = b""
     ) -> None:
         self.skipped = 0
+        self.work_bytes = 0
         self._library = load()
         self._handle = c_void_p(self._library.archive_read_new())
         if not self._handle:
@@ -74,7 +86,8 @@ class Reader:
             raise self.error()
         header = c_void_p()
         while True:
-            status = self._library.archive_read_next_header(self._handle, byref(header))
+            with self.measured():
+                status = self._library.archive_read_next_header(self._handle, byref(header))
             if status == _EOF:
                 return
             if status == _RETRY and self.skipped < _RETRIES_MAX:
@@ -83,6 +96,18 @@ class Reader:
             if status < _WARN or status == _RETRY:
                 raise self.error()
             yield Entry(self._library, self._handle, header, self)
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Around calls that may allocate a dictionary, of a size that the archive names.
+
+        Raises: LimitReached for one that is too large.
+        """
+        before = allocated_bytes()
+        yield
+        self.work_bytes += allocated_bytes() - before
+        if self.work_bytes > LZMA_DICTIONARY_BYTES + _WORK_BYTES:
+            raise LimitReached(DICTIONARY_BYTES)
 
     def error(self) -> Exception:
         """What the library says went wrong. It has numbers for few of its errors, so the text has to tell."""
@@ -118,6 +143,7 @@ class Entry:
         self._offset = c_int64()
         self._taken = 0
         self._reached = 0
+        self._has_begun = False
         self._has_ended = False
 
     @property
@@ -153,11 +179,20 @@ class Entry:
     def rest(self) -> Entry:
         return self
 
+    def _read_first_block(self) -> int:
+        self._has_begun = True
+        with self._reader.measured():
+            return self._read_block()
+
+    def _read_block(self) -> int:
+        status: int = self._library.archive_read_data_block(
+            self._archive, byref(self._block), byref(self._block_bytes), byref(self._offset)
+        )
+        return status
+
     def _next_block(self) -> bool:
         while not self._has_ended:
-            status = self._library.archive_read_data_block(
-                self._archive, byref(self._block), byref(self._block_bytes), byref(self._offset)
-            )
+            status = self._read_block() if self._has_begun else self._read_first_block()
             self._taken = 0
             if status < _WARN or status == _RETRY:
                 self._has_ended = True

@@ -14,7 +14,7 @@ from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.names import member_name
-from engines.archive.streams import Broken
+from engines.archive.streams import LZMA_DICTIONARY_BYTES, Broken
 from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 
@@ -92,9 +92,13 @@ def _members(
             continue
         if kind is _RAR and entry.is_folder_or_link:
             continue  # has no data, and asking for it ends the list
-        content = collect(entry, sample.size_bytes, limits, budget)
+        work_bytes = 0 if kind.is_stored else LZMA_DICTIONARY_BYTES
+        content = collect(entry, sample.size_bytes, limits, budget, work_bytes)
         if content.data:
+            budget.held_bytes_left -= reader.work_bytes
             yield sample.member(content.data, name)
+            budget.held_bytes_left += reader.work_bytes
         yield from content.shortfall(kind.name, trail)
         if content.limit and not kind.is_stored:
             return  # going on would unpack the rest of this member to throw it away
+        del content

@@ -11,8 +11,11 @@ MiB = 1024 * 1024
 
 class ArchiveOptions(EngineOptions):
     max_members: int = Field(10_000, ge=1, le=1_000_000, description="members of one body over all its levels")
-    max_unpacked_bytes: int = Field(
-        512 * MiB, ge=1, description="unpacked bytes of one body over all its levels; a scanner holds them in memory"
+    max_unpacked_bytes: int = Field(512 * MiB, ge=1, description="unpacked bytes of one body over all its levels")
+    max_held_bytes: int = Field(
+        184 * MiB,
+        ge=1,
+        description="members in a scanner's memory at one time, each inside the other, with what unpacks them",
     )
     max_member_bytes: int = Field(128 * MiB, ge=1, description="one member; of a larger one its beginning is scanned")
     max_depth: int = Field(8, ge=1, le=32, description="containers inside containers")

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engines.archive import findings
-from engines.archive.collect import collect
+from engines.archive.collect import Unpacked, collect, collect_up_to_rest
 from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
-from engines.archive.replayed import unzstd_file
+from engines.archive.replayed import ZSTD_FILE_WINDOW_BYTES, unzstd_file
 from engines.archive.streams import (
     LZMA_DICTIONARY_BYTES,
     Broken,
@@ -21,28 +20,23 @@ from engines.archive.streams import (
     Range,
     Source,
     Stream,
+    lzma_stream,
+    xz_stream,
 )
+from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Finding, Sample
-
-_LZMA_WORK_BYTES: Final = 1024 * 1024
-"""What a decoder takes besides its dictionary."""
 
 
 def _bunzip2(source: Source, max_streams: int) -> Stream:
     return Concatenated(source, lambda rest: Buffered(rest, bz2.BZ2Decompressor()), b"BZh", max_streams)
 
 
-def _lzma_stream(source: Source, kind: int) -> Stream:
-    limit = LZMA_DICTIONARY_BYTES + _LZMA_WORK_BYTES
-    return Buffered(source, lzma.LZMADecompressor(kind, memlimit=limit))
-
-
 def _unxz(source: Source, max_streams: int) -> Stream:
-    return Concatenated(source, lambda rest: _lzma_stream(rest, lzma.FORMAT_XZ), b"\xfd7zXZ\x00", max_streams)
+    return Concatenated(source, xz_stream, b"\xfd7zXZ\x00", max_streams)
 
 
 def _unlzma(source: Source, max_streams: int) -> Stream:
-    return _lzma_stream(source, lzma.FORMAT_ALONE)
+    return lzma_stream(source, lzma.FORMAT_ALONE)
 
 
 @dataclass(frozen=True)
@@ -53,15 +47,16 @@ class _Kind:
     ending: str
     open_stream: Callable[[Source, int], Stream] | None = None
     filter_name: str = ""
+    work_bytes: int = 8 * 1024 * 1024
 
 
 _KINDS: Final[dict[str, _Kind]] = {
     "application/x-bzip2": _Kind("bzip2", ".bz2", _bunzip2),
-    "application/x-xz": _Kind("xz", ".xz", _unxz),
-    "application/x-lzma": _Kind("lzma", ".lzma", _unlzma),
-    "application/zstd": _Kind("zstd", ".zst", unzstd_file),
+    "application/x-xz": _Kind("xz", ".xz", _unxz, work_bytes=LZMA_DICTIONARY_BYTES),
+    "application/x-lzma": _Kind("lzma", ".lzma", _unlzma, work_bytes=LZMA_DICTIONARY_BYTES),
+    "application/zstd": _Kind("zstd", ".zst", unzstd_file, work_bytes=ZSTD_FILE_WINDOW_BYTES),
     "application/x-lz4": _Kind("lz4", ".lz4", filter_name="lz4"),
-    "application/x-lzip": _Kind("lzip", ".lz", filter_name="lzip"),
+    "application/x-lzip": _Kind("lzip", ".lz", filter_name="lzip", work_bytes=LZMA_DICTIONARY_BYTES),
     "application/x-compress": _Kind("compress", ".Z", filter_name="compress"),
 }
 
@@ -73,35 +68,36 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     """Yields the content, and what follows the last stream as another member."""
     kind = _KINDS[sample.identity.media_type]
     budget.take_member()
+    packed = Range(sample.data, 0, sample.size_bytes, budget)
     if kind.open_stream is None:
-        yield from _filtered(sample, kind, limits, budget)
-        return
-    stream = kind.open_stream(Range(sample.data, 0, sample.size_bytes, budget), limits.max_members)
-    yield from _content(sample, kind, stream, limits, budget)
-
-
-def _filtered(sample: Sample, kind: _Kind, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    try:
-        with Reader(sample.data, ("raw",), (kind.filter_name,)) as reader:
-            for entry in reader.entries():
-                yield from _content(sample, kind, entry, limits, budget)
-    except Broken as error:
-        yield findings.of_fault(error, kind.name, sample.trail)
-
-
-def _content(
-    sample: Sample, kind: _Kind, stream: Stream, limits: ArchiveOptions, budget: Budget
-) -> Iterator[Sample | Finding]:
-    content = collect(stream, sample.size_bytes, limits, budget)
+        content, rest = _filtered(sample, kind, limits, budget), None
+    else:
+        content, rest = collect_up_to_rest(
+            kind.open_stream(packed, limits.max_members), sample.size_bytes, limits, budget, kind.work_bytes
+        )
     member = sample.member(content.data, sample.name.removesuffix(kind.ending) or "content")
     if content.data:
         yield member
     yield from content.shortfall(kind.name, member.trail)
-    if not content.is_whole:
+    if rest is None or not content.is_whole:
         return
-    trailing = collect(stream.rest(), sample.size_bytes, limits, budget)
+    trailing = collect(rest, sample.size_bytes, limits, budget)
     # Zeros are padding. What follows them may be one more stream, which the tools of the format would go on with.
     data = trailing.data.lstrip(b"\x00")
     if data:
         yield sample.member(data, "trailing-data")
     yield from trailing.shortfall(kind.name, sample.trail)
+
+
+def _filtered(sample: Sample, kind: _Kind, limits: ArchiveOptions, budget: Budget) -> Unpacked:
+    """What libarchive makes of it: one member, whatever it is."""
+    content = Unpacked(b"")
+    try:
+        with Reader(sample.data, ("raw",), (kind.filter_name,)) as reader:
+            for entry in reader.entries():
+                content = collect(entry, sample.size_bytes, limits, budget, kind.work_bytes)
+    except Broken as error:
+        return Unpacked(content.data, content.limit, error)
+    except LimitReached as reached:
+        return Unpacked(content.data, reached.limit)
+    return content

@@ -224,6 +224,19 @@ class Buffered:
         return Pushed(self._decompressor.unused_data, self._source)
 
 
+_LZMA_WORK_BYTES: Final = 1024 * 1024
+"""What a decoder takes besides its dictionary."""
+
+
+def lzma_stream(source: Source, kind: int) -> Stream:
+    """One stream in a container of `lzma`'s kinds."""
+    return Buffered(source, lzma.LZMADecompressor(kind, memlimit=LZMA_DICTIONARY_BYTES + _LZMA_WORK_BYTES))
+
+
+def xz_stream(source: Source) -> Stream:
+    return lzma_stream(source, lzma.FORMAT_XZ)
+
+
 def zip_lzma(source: Source) -> Stream:
     """LZMA as ZIP has it (APPNOTE 5.8.8): two version bytes, the length of the properties, the properties.
 

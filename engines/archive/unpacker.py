@@ -73,6 +73,7 @@ class ArchiveUnpacker:
             members_left=self._limits.max_members,
             depth_left=self._limits.max_depth,
             ratio_max=self._limits.max_ratio,
+            held_bytes_left=self._limits.max_held_bytes,
         )
 
     def opens(self, sample: Sample) -> bool:

@@ -24,6 +24,7 @@ from engines.archive.streams import (
     Source,
     Stream,
     Unsupported,
+    lzma_stream,
 )
 from icapd.scan.model import Budget, Finding, Sample
 
@@ -39,13 +40,9 @@ _HEADER: Final = struct.Struct(">4s2H2Q")
 _DECODERS: Final[dict[str, Callable[[Source], Stream]]] = {
     "application/x-gzip": lambda source: Inflate(source, zlib.MAX_WBITS),  # zlib, whatever it is called
     "application/x-bzip2": lambda source: Buffered(source, bz2.BZ2Decompressor()),
-    "application/x-lzma": lambda source: Buffered(source, _lzma()),
-    "application/x-xz": lambda source: Buffered(source, _lzma()),
+    "application/x-lzma": lambda source: lzma_stream(source, lzma.FORMAT_AUTO),
+    "application/x-xz": lambda source: lzma_stream(source, lzma.FORMAT_AUTO),
 }
-
-
-def _lzma() -> lzma.LZMADecompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=LZMA_DICTIONARY_BYTES + 1024 * 1024)
 
 
 @dataclass
@@ -98,7 +95,8 @@ def _read(sample: Sample, file: _File, start: int, limits: ArchiveOptions, budge
     end = start + file.length
     source = Range(sample.data, start, end, budget)
     if file.style in _DECODERS:
-        return collect(_DECODERS[file.style](source), sample.size_bytes, limits, budget)
+        stream = _DECODERS[file.style](source)
+        return collect(stream, sample.size_bytes, limits, budget, LZMA_DICTIONARY_BYTES)
     content = collect(source, sample.size_bytes, limits, budget)
     fault: Broken | None = Broken("cut short") if end > sample.size_bytes else None
     if file.style not in ("", "application/octet-stream"):

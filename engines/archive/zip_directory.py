@@ -77,49 +77,76 @@ class Entry(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search for the directory gave; `gave_up` after MAX_END_RECORDS that pointed nowhere."""
+    """What a search for the directory gave; `gave_up` after MAX_END_RECORDS that pointed nowhere.
 
-    directory: Directory | None = None
+    Several directories where readers differ in what the record at `end_record` points at, the likeliest first.
+    """
+
+    directories: tuple[Directory, ...] = ()
+    end_record: int = -1
     gave_up: bool = False
 
 
 def find_directory(data: Buffer) -> Search:
-    """Looks for the directory that the last end record points at, if there really is one.
+    """Looks for what the last end record points at that points at a directory.
 
     The end record is looked for where a comment of the greatest length leaves it. A search for its last byte alone is
     many times faster than one for four, and enough for most text.
     """
-    tail = max(0, len(data) - _END.size - _MAX_COMMENT_BYTES)
+    tail = _tail(data)
     if data.rfind(b"\x06", tail) < 0:
         return Search()
     at = data.rfind(_END_MAGIC, tail)
     for _ in range(MAX_END_RECORDS):
         if at < 0:
             return Search()
-        directory = _directory_at(data, at)
-        if directory is not None:
-            return Search(directory)
+        directories = directories_at(data, at)
+        if directories:
+            return Search(directories, at)
         at = data.rfind(_END_MAGIC, tail, at)
     return Search(gave_up=at >= 0)
 
 
-def _directory_at(data: Buffer, at: int) -> Directory | None:
+def end_records_between(data: Buffer, start: int, end: int) -> Iterator[int]:
+    """Where end records may stand, as far as one is looked for, from the back."""
+    start = max(start, _tail(data))
+    at = data.rfind(_END_MAGIC, start, end) if start < end else -1
+    while at >= 0:
+        yield at
+        at = data.rfind(_END_MAGIC, start, at)
+
+
+def _tail(data: Buffer) -> int:
+    return max(0, len(data) - _END.size - _MAX_COMMENT_BYTES)
+
+
+def directories_at(data: Buffer, at: int) -> tuple[Directory, ...]:
+    """The directories that an end record may point at.
+
+    Some readers go back from the record by the directory's size, others take its offset as it stands; some believe
+    the record of ZIP64 where there is one, others only where a field says so, or where the locator says it is.
+    """
     if at + _END.size > len(data):
-        return None
-    size, offset = _END.unpack(data[at : at + _END.size])[5:7]
-    end = at
-    end64 = at - _LOCATOR_BYTES - _END64.size
-    if (
-        end64 >= 0
-        and data[at - _LOCATOR_BYTES : at - _LOCATOR_BYTES + 4] == _LOCATOR_MAGIC
-        and data[end64 : end64 + 4] == _END64_MAGIC
-    ):
-        size, offset = _END64.unpack(data[end64 : end64 + _END64.size])[8:10]
-        end = end64
-    for start in (end - size, offset):
-        if 0 <= start < end and data[start : start + 4] == _ENTRY_MAGIC:
-            return Directory(start, end, start - offset)
-    return None
+        return ()
+    found: dict[int, Directory] = {}
+    for end, size, offset in (*_end64_records(data, at), (at, *_END.unpack(data[at : at + _END.size])[5:7])):
+        for start in (end - size, offset):
+            if 0 <= start < end and data[start : start + 4] == _ENTRY_MAGIC:
+                found.setdefault(start, Directory(start, end, start - offset))
+    return tuple(found.values())
+
+
+def _end64_records(data: Buffer, at: int) -> Iterator[tuple[int, int, int]]:
+    """Where a record of ZIP64 stands before an end record, and the size and offset it tells."""
+    locator = at - _LOCATOR_BYTES
+    if locator < 0 or data[locator : locator + 4] != _LOCATOR_MAGIC:
+        return
+    located = int.from_bytes(data[locator + 8 : locator + 16], "little")
+    for end64 in dict.fromkeys((locator - _END64.size, located)):
+        record = data[end64 : end64 + _END64.size] if 0 <= end64 < locator else b""
+        if len(record) == _END64.size and record.startswith(_END64_MAGIC):
+            size, offset = _END64.unpack(record)[8:10]
+            yield end64, size, offset
 
 
 def entries(data: Buffer, directory: Directory) -> Iterator[Entry]:

@@ -15,7 +15,15 @@ from engines.archive import findings, zip_directory, zip_methods, zip_passwords
 from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.streams import Range, Source
-from engines.archive.zip_directory import DESCRIPTOR_MAGIC, LOCAL_MAGIC, STREAMED, Directory, Entry
+from engines.archive.zip_directory import (
+    DESCRIPTOR_MAGIC,
+    LOCAL_MAGIC,
+    MAX_END_RECORDS,
+    STREAMED,
+    Directory,
+    Entry,
+    Search,
+)
 from engines.archive.zip_extents import Extents
 from engines.archive.zip_methods import AES, STORED
 from icapd.scan.model import Budget, Buffer, Finding, FindingKind, Sample
@@ -24,6 +32,7 @@ FORMAT: Final = "zip"
 _MAGICS: Final = (LOCAL_MAGIC, b"PK\x05\x06", DESCRIPTOR_MAGIC)
 _EMPTY_ARCHIVE_BYTES: Final = 22
 _SMALL_BYTES: Final = 64 * 1024
+_DESCRIPTOR_BYTES: Final = 24
 OVERLAP: Final = "archive.overlap"
 END_RECORDS: Final = "archive.max_end_records"
 
@@ -32,7 +41,7 @@ def bears_mark(data: Buffer) -> bool:
     if data[:4] in _MAGICS:
         return True
     search = zip_directory.find_directory(data)
-    return search.directory is not None or search.gave_up
+    return bool(search.directories) or search.gave_up
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
@@ -41,17 +50,48 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     extents = Extents(sample.size_bytes)
     if search.gave_up:
         yield findings.limit(END_RECORDS, sample.trail)
-    elif search.directory is not None:
-        yield from _listed(sample, search.directory, extents, limits, budget)
+    elif search.directories:
+        yield from _listed(sample, search.directories[0], extents, limits, budget)
+        for other in _others(sample, search, extents):
+            if isinstance(other, Finding):
+                yield other
+            else:
+                yield from _listed(sample, other, extents, limits, budget, is_first=False)
     elif sample.head(4) != b"PK\x05\x06" or sample.size_bytes < _EMPTY_ARCHIVE_BYTES:
         yield findings.corrupt(FORMAT, sample.trail)
-    yield from _unlisted(sample, search.directory is not None, extents, limits, budget)
+    yield from _unlisted(sample, bool(search.directories), extents, limits, budget)
+
+
+def _others(sample: Sample, search: Search, extents: Extents) -> Iterator[Directory | Finding]:
+    """The directories that other readers take: by other fields of the end record, or by another end record.
+
+    One inside a member belongs to the member.
+    """
+    yield from search.directories[1:]
+    seen = {directory.start for directory in search.directories}
+    looks_left = MAX_END_RECORDS
+    for start, end in list(extents.gaps()):
+        for at in zip_directory.end_records_between(sample.data, start, end):
+            if not looks_left:
+                yield findings.limit(END_RECORDS, sample.trail)
+                return
+            looks_left -= 1
+            for directory in zip_directory.directories_at(sample.data, at):
+                if directory.start not in seen:
+                    seen.add(directory.start)
+                    yield directory
 
 
 def _listed(
-    sample: Sample, directory: Directory, extents: Extents, limits: ArchiveOptions, budget: Budget
+    sample: Sample,
+    directory: Directory,
+    extents: Extents,
+    limits: ArchiveOptions,
+    budget: Budget,
+    *,
+    is_first: bool = True,
 ) -> Iterator[Sample | Finding]:
-    """The members that the directory names, in its order."""
+    """The members that a directory names, in its order, but for those that one before it names."""
     reached = directory.start
     is_as_said = True
     for entry in zip_directory.entries(sample.data, directory):
@@ -63,6 +103,8 @@ def _listed(
             yield findings.corrupt(FORMAT, trail)
             continue
         is_repeat = extents.is_repeat(entry.header, entry.end, entry.method)
+        if is_repeat and not is_first:
+            continue
         if not extents.take(entry.header, entry.end):
             # Members that share their bytes: no archiver writes that, a bomb does.
             yield findings.limit(OVERLAP, trail)
@@ -79,7 +121,7 @@ def _listed(
         if not entry.agrees:
             yield findings.corrupt("zip-headers-disagree", trail)
         yield from _as_local(sample, entry, directory, extents, limits, budget)
-    if reached != directory.end:
+    if is_first and reached != directory.end:
         yield findings.corrupt("zip-directory", sample.trail)
     extents.take(directory.start, min(reached, directory.end))
 
@@ -182,7 +224,9 @@ def _behind(
     """What lies between the end of the compressed data and the end that the headers claim."""
     trailing = collect(rest, entry.end - entry.start, limits, budget)
     if trailing.data.strip(b"\x00"):
-        yield sample.member(trailing.data, "trailing-data")
+        # Readers that go from the front pass over a data descriptor, with its mark or without.
+        next_header = trailing.data.find(LOCAL_MAGIC, 0, _DESCRIPTOR_BYTES + len(LOCAL_MAGIC))
+        yield sample.member(trailing.data[max(0, next_header) :], "trailing-data")
     yield from trailing.shortfall(FORMAT, (*sample.trail, entry.name))
 
 

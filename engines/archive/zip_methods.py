@@ -7,25 +7,38 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from engines.archive.collect import Unpacked, collect
+from engines.archive.collect import Unpacked, collect, collect_up_to_rest
 from engines.archive.limits import ArchiveOptions
 from engines.archive.replayed import unzstd
-from engines.archive.streams import Broken, Buffered, Source, Stream, inflate_zip, zip_lzma
+from engines.archive.streams import (
+    LZMA_DICTIONARY_BYTES,
+    Broken,
+    Buffered,
+    Source,
+    Stream,
+    inflate_zip,
+    xz_stream,
+    zip_lzma,
+)
 from engines.archive.zip_directory import Entry
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Buffer
 
 STORED: Final = 0
 DEFLATE: Final = 8
+_SMALL_WINDOW_BYTES: Final = 8 * 1024 * 1024
 AES: Final = 99
 """Not a method but encryption, the method beneath it stands in an extra field."""
 
-_METHODS: Final[dict[int, Callable[[Source], Stream]]] = {
-    DEFLATE: inflate_zip,
-    12: lambda source: Buffered(source, bz2.BZ2Decompressor()),
-    14: zip_lzma,
-    93: lambda source: unzstd(source, 1),
+_METHODS: Final[dict[int, tuple[Callable[[Source], Stream], int]]] = {
+    DEFLATE: (inflate_zip, 0),
+    12: (lambda source: Buffered(source, bz2.BZ2Decompressor()), _SMALL_WINDOW_BYTES),
+    14: (zip_lzma, LZMA_DICTIONARY_BYTES),
+    20: (lambda source: unzstd(source, 1), _SMALL_WINDOW_BYTES),
+    93: (lambda source: unzstd(source, 1), _SMALL_WINDOW_BYTES),
+    95: (xz_stream, LZMA_DICTIONARY_BYTES),
 }
+"""By number: who decodes it, and what memory that may take."""
 
 
 def read_quickly(data: Buffer, entry: Entry) -> bytes | None:
@@ -54,14 +67,13 @@ def read(
     """What a member's packed bytes hold, and what is left of them behind its end; nothing for an unknown method."""
     if method == STORED:
         return collect(source, packed_bytes, limits, budget), source
-    opener = _METHODS.get(method)
-    if opener is None:
+    if method not in _METHODS:
         return None
+    open_stream, work_bytes = _METHODS[method]
     try:
-        stream = opener(source)
+        stream = open_stream(source)
     except Broken as error:
         return Unpacked(b"", "", error), source
     except LimitReached as reached:
         return Unpacked(b"", reached.limit), source
-    unpacked = collect(stream, packed_bytes, limits, budget)
-    return unpacked, stream.rest()
+    return collect_up_to_rest(stream, packed_bytes, limits, budget, work_bytes)

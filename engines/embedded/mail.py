@@ -204,11 +204,14 @@ class _Reader:
         name = headers.name or headers.field or f"part-{self.parts or 1}"
         if len(name) > self.limits.max_name_bytes:
             yield findings.limit(NAME_BYTES, (*self.sample.trail, findings.member_name(name)))
-        raw = self.data[start:end]
         for encoding in headers.encodings[:_MAX_READINGS] or ("",):
             self.budget.take_member()
-            self.budget.take_bytes(len(raw) if encoding != "base64" else len(raw) * 3 // 4)
-            data = _DECODERS.get(encoding, bytes)(raw)
+            if encoding == "base64":
+                self.budget.take_bytes((end - start) * 3 // 4)
+                data = coded.from_base64_pieces(coded.windows(self.data, start, end))
+            else:
+                self.budget.take_bytes(end - start)
+                data = _DECODERS.get(encoding, bytes)(self.data[start:end])
             if not data:
                 continue
             member = self.sample.member(data, findings.member_name(name))
@@ -217,7 +220,7 @@ class _Reader:
                     yield findings.unsupported("mail-partial", member.trail)
                 member.declared_type = MESSAGE
             yield member
-            if encoding not in _DECODERS:
+            if encoding != "base64" and encoding not in _DECODERS:
                 yield from self._files_in_text(data)
 
     def _files_in_text(self, text: bytes) -> Iterator[Sample | Finding]:
@@ -237,7 +240,6 @@ class _Reader:
 
 
 _DECODERS: Final = {
-    "base64": coded.from_base64,
     "quoted-printable": coded.from_quoted_printable,
     "uuencode": coded.from_uuencode,
     "x-uuencode": coded.from_uuencode,

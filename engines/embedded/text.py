@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -24,17 +24,19 @@ _STRIDE: Final = 8
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\\\r\n"
 _CLASSES: Final = bytes(1 if value in _ALPHABET + b"%.!~*" else 0 for value in range(256))
 _RUN: Final = bytes(1 if value in _ALPHABET else 0 for value in range(256))
-_NOT_IN_RUN: Final = re.compile(rb"[^A-Za-z0-9+/=_\\\r\n-]")
+_NOT_IN_RUN: Final = bytes(1 - value for value in _RUN)
 _WINDOW_BYTES: Final = 4096
 """What is looked at whole where the samples hold out a run. Most pages have none, a few have one or two."""
-_ESCAPES: Final = re.compile(rb"\\(?:[nrt]|u000[aAdD]|(?=/))")
+_ESCAPES: Final = (b"\\n", b"\\r", b"\\t", b"\\u000a", b"\\u000A", b"\\u000d", b"\\u000D")
+"""Line breaks in strings. What else has a backslash stands for itself, and the backslash is noise."""
 _MARK: Final = b"data:"
 MAX_MARKS: Final = 100_000
 """Of data: URLs in one text, nearly all of them something else: half a second's work."""
 MARKS: Final = "embedded.max_data_urls"
 _URL_HEAD: Final = re.compile(rb"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[^,;\"'()<>\s]{1,100}){0,8}),")
-_NOT_IN_URL: Final = re.compile(rb"[^A-Za-z0-9+/=_\\%\s-]")
-_URL_END: Final = re.compile(rb"[\"'()<>\s]")
+_SPACE: Final = b" \t\n\r\v\f"
+_NOT_IN_URL: Final = bytes(0 if value in _ALPHABET + b"%" + _SPACE else 1 for value in range(256))
+_URL_END: Final = bytes(1 if value in b"\"'()<>" + _SPACE else 0 for value in range(256))
 _PERCENT: Final = b"%3"
 
 
@@ -58,22 +60,22 @@ def _least(limits: EmbeddedOptions) -> bytes:
 def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]:
     """Yields what data: URLs hold, named by their types, then what other runs hold, named by their places."""
     taken: list[tuple[int, int]] = []
-    for start, end, name, data in _urls(sample.data, limits, budget):
+    decoder = _Decoder(sample.data, budget)
+    for start, end, name, is_base64 in _urls(sample.data, limits):
         taken.append((start, end))
-        yield from _member(sample, data, name, budget)
-    yield from _runs(sample, taken, limits, budget)
+        yield from _member(sample, decoder.content(start, end, is_base64), name, budget)
+    yield from _runs(sample, taken, limits, decoder, budget)
 
 
 def _member(sample: Sample, data: bytes, name: str, budget: Budget) -> Iterator[Sample]:
     budget.check_time()
     if data:
         budget.take_member()
-        budget.take_bytes(len(data))
         yield sample.member(data, name)
 
 
-def _urls(data: Buffer, limits: EmbeddedOptions, budget: Budget) -> Iterator[tuple[int, int, str, bytes]]:
-    """Each data: URL of some length: where its data stands, a name, and the data."""
+def _urls(data: Buffer, limits: EmbeddedOptions) -> Iterator[tuple[int, int, str, bool]]:
+    """Each data: URL of some length: where its data stands, a name, and whether it is in base64."""
     number = 0
     marks_left = MAX_MARKS
     at = data.find(_MARK)
@@ -86,31 +88,71 @@ def _urls(data: Buffer, limits: EmbeddedOptions, budget: Budget) -> Iterator[tup
         if head:
             start = head.end()
             is_base64 = head[2].lower().endswith(b";base64")
-            stop = (_NOT_IN_URL if is_base64 else _URL_END).search(data, start)
-            end = stop.start() if stop else len(data)
+            end = _first(_NOT_IN_URL if is_base64 else _URL_END, data, start)
             if end - start >= limits.min_base64_bytes:
                 number += 1
                 media_type = (head[1] or b"").decode("ascii", "replace")
-                raw = bytes(data[start:end])
-                content = _content(raw, is_base64)
-                yield start, end, findings.member_name(f"data-{number}:{media_type}"), content
+                yield start, end, findings.member_name(f"data-{number}:{media_type}"), is_base64
             at = max(at, end)
         at = data.find(_MARK, at)
 
 
-def _content(raw: bytes, is_base64: bool) -> bytes:
-    if _PERCENT in raw or (is_base64 and b"%" in raw):
-        raw = unquote_to_bytes(raw)
-    return _from_text(raw) if is_base64 else raw
+def _first(wanted: bytes, data: Buffer, start: int) -> int:
+    """Where the first byte stands that a table marks, in windows: the first a short one, as most runs are short."""
+    size_bytes = _WINDOW_BYTES
+    while start < len(data):
+        at = data[start : start + size_bytes].translate(wanted).find(b"\x01")
+        if at >= 0:
+            return start + at
+        start += size_bytes
+        size_bytes = coded.WINDOW_BYTES
+    return len(data)
 
 
-def _from_text(raw: bytes) -> bytes:
-    """Base64 as it stands in strings: with escaped line breaks and slashes."""
-    return coded.from_base64(_ESCAPES.sub(b"", raw) if b"\\" in raw else raw)
+class _Decoder:
+    """Decodes what stands in one text. State: escapes that may still be undone, one by one as they are."""
+
+    def __init__(self, data: Buffer, budget: Budget) -> None:
+        self._data = data
+        self._budget = budget
+        self._escapes_left = coded.MAX_STEPS
+
+    def content(self, start: int, end: int, is_base64: bool) -> bytes:
+        """What a data: URL holds.
+
+        Raises: LimitReached.
+        """
+        pieces = coded.windows(self._data, start, end, b"%\\")
+        has_escapes = self._data.find(_PERCENT if not is_base64 else b"%", start, end) >= 0
+        plain = map(self._without_percent, pieces) if has_escapes else pieces
+        if is_base64:
+            return self.base64(start, end, plain)
+        self._budget.take_bytes(end - start)
+        return b"".join(plain)
+
+    def base64(self, start: int, end: int, pieces: Iterable[bytes] | None = None) -> bytes:
+        """Base64 as it stands in strings: with escaped line breaks and slashes."""
+        if pieces is None:
+            pieces = coded.windows(self._data, start, end, b"\\")
+        self._budget.take_bytes((end - start) * 3 // 4)
+        return coded.from_base64_pieces(map(_without_breaks, pieces))
+
+    def _without_percent(self, text: bytes) -> bytes:
+        self._escapes_left -= text.count(b"%")
+        if self._escapes_left < 0:
+            raise LimitReached(coded.STEPS)
+        return unquote_to_bytes(text)
+
+
+def _without_breaks(text: bytes) -> bytes:
+    if b"\\" in text:
+        for escape in _ESCAPES:
+            text = text.replace(escape, b"")
+    return text
 
 
 def _runs(
-    sample: Sample, taken: list[tuple[int, int]], limits: EmbeddedOptions, budget: Budget
+    sample: Sample, taken: list[tuple[int, int]], limits: EmbeddedOptions, decoder: _Decoder, budget: Budget
 ) -> Iterator[Sample | Finding]:
     """What the runs hold that are no part of a data: URL.
 
@@ -134,7 +176,6 @@ def _runs(
         elif url >= 0 and taken[url][1] > start:
             end = taken[url][1]
         else:
-            stop = _NOT_IN_RUN.search(data, start)
-            end = stop.start() if stop else len(data)
-            yield from _member(sample, _from_text(bytes(data[start:end])), f"base64-{start}", budget)
+            end = _first(_NOT_IN_RUN, data, start)
+            yield from _member(sample, decoder.base64(start, end), f"base64-{start}", budget)
         at = sampled.find(least, max(at + 1, end // _STRIDE))

@@ -10,7 +10,7 @@ import hashlib
 import mmap
 import time
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -208,6 +208,9 @@ class Sample:
         return Sample(data=data, name=name, trail=(*self.trail, name))
 
 
+HELD_BYTES: Final = "archive.max_held_bytes"
+
+
 @dataclass(slots=True)
 class Budget:
     """What one body's whole unpack tree may use. Shared by all engines; only ever shrinks.
@@ -222,6 +225,8 @@ class Budget:
     ratio_max: int = 200
     """Unpacked bytes allowed for each packed byte, once more than `ratio_floor_bytes` came out."""
     ratio_floor_bytes: int = 8 * 1024 * 1024
+    held_bytes_left: int = 184 * 1024 * 1024
+    """Of members that are in memory at one time, each inside the other, and of what unpacks them."""
     hit: list[str] = field(default_factory=list)
 
     @property
@@ -240,7 +245,15 @@ class Budget:
         self.members_left -= 1
 
     def take_bytes(self, count: int) -> None:
-        """Raises: LimitReached("archive.max_unpacked_bytes") when the body unpacks to too much."""
+        """Raises: LimitReached("archive.max_unpacked_bytes") when the body unpacks to too much, and
+        LimitReached("archive.max_held_bytes") when so many more do not go into memory at once.
+        """
+        if count > self.held_bytes_left:
+            self._refuse(HELD_BYTES)
+        self.take_block(count)
+
+    def take_block(self, count: int) -> None:
+        """The same for a part of a member, of which the caller holds no more than `held_bytes_left`."""
         if count > self.bytes_left:
             self._refuse("archive.max_unpacked_bytes")
         self.bytes_left -= count

@@ -337,42 +337,42 @@ class _Walk:
         Raises: DeadlineReached when there is something to open and no time; _Stop past the ratio of the whole tree.
         """
         budget = self._budget
-        is_opened = False
+        budget.check_time()
         depth_left = budget.depth_left
         budget.depth_left = min(depth_left, chosen.max_depth)
-        for item in self._steps(unpacker, sample, tally):
-            if isinstance(item, Finding):
-                tally.note(_placed(item, sample))
-                is_opened |= _is_unscannable(item)
-                continue
-            is_opened = True
-            budget.depth_left -= 1
-            self._visit(item)
-            budget.depth_left += 1
-            self._class = chosen
-            try:
-                budget.check_ratio(self._body.size_bytes, self._bytes_at_start - budget.bytes_left)
-            except LimitReached as reached:
-                tally.limit(reached.limit, ())
-                raise _Stop from reached
-            budget.check_time()
+        is_opened = False
+        if budget.depth_left <= 0:
+            tally.limit("archive.max_depth", sample.trail)
+        else:
+            steps = unpacker.unpack(sample, budget)
+            while (item := self._lend(tally, sample, _next, steps)) is not None:
+                if isinstance(item, Finding):
+                    tally.note(_placed(item, sample))
+                    is_opened |= _is_unscannable(item)
+                else:
+                    is_opened = True
+                    self._visit_member(item, tally)
+                    self._class = chosen
+                del item  # a member goes before the next one is made
+            if tally.outcome is Outcome.TIMED_OUT:
+                budget.check_time()
         budget.depth_left = depth_left
         return is_opened
 
-    def _steps(self, unpacker: Unpacker, sample: Sample, tally: _Tally) -> Iterator[Sample | Finding]:
-        """What an unpacker yields; its own time runs only while it works."""
-        self._budget.check_time()
-        if self._budget.depth_left <= 0:
-            tally.limit("archive.max_depth", sample.trail)
-            return
-        steps = unpacker.unpack(sample, self._budget)
-        while True:
-            item = self._lend(tally, sample, _next, steps)
-            if item is None:
-                if tally.outcome is Outcome.TIMED_OUT:
-                    self._budget.check_time()
-                return
-            yield item
+    def _visit_member(self, member: Sample, tally: _Tally) -> None:
+        """Raises: as `_open`."""
+        budget = self._budget
+        budget.depth_left -= 1
+        budget.held_bytes_left -= member.size_bytes
+        self._visit(member)
+        budget.held_bytes_left += member.size_bytes
+        budget.depth_left += 1
+        try:
+            budget.check_ratio(self._body.size_bytes, self._bytes_at_start - budget.bytes_left)
+        except LimitReached as reached:
+            tally.limit(reached.limit, ())
+            raise _Stop from reached
+        budget.check_time()
 
 
 def _next(sample: Sample, steps: Iterator[Sample | Finding]) -> Sample | Finding | None:

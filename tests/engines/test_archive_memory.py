@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import os
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 
+from engines.archive import ArchiveOptions
 from engines.archive.streams import LZMA_DICTIONARY_BYTES
 from icapd.scan.model import FindingKind, Sample
-from tests.engines.archive_probe import TEXT, found, members, unpack
+from icapd.scan.tree import EngineSet, examine
+from tests.engines.archive_probe import IDENTIFIER, TEXT, found, members, unpack, unpacker
+from tests.engines.samples import tar_of
+from tests.engines.test_bombs import large_dictionary
 from tests.engines.zip_writing import STORED, closed, header_of
 
 STARVED = """
 import io
 import resource
 import sys
+import time
 from random import Random
 
 import brotli
@@ -78,3 +85,31 @@ def test_an_lzma_dictionary_at_the_limit_and_past_it() -> None:
     items = unpack(Sample(archive(LZMA_DICTIONARY_BYTES + 1)))
     assert found(items) == [(FindingKind.LIMIT, "archive.max_dictionary_bytes")]
     assert [m.data for m in members(items)] == [b"after"]
+
+
+@pytest.mark.parametrize(
+    ("dictionary_bytes", "expected"),
+    [(LZMA_DICTIONARY_BYTES, []), (2 * LZMA_DICTIONARY_BYTES, ["archive.max_dictionary_bytes"])],
+)
+def test_a_dictionary_of_libarchive_at_the_limit_and_past_it(dictionary_bytes: int, expected: list[str]) -> None:
+    items = unpack(Sample(large_dictionary(dictionary_bytes)))
+    assert [name for _, name in found(items)] == expected
+    assert bool(members(items)) is not bool(expected)
+
+
+@pytest.mark.parametrize(("short_bytes", "expected"), [(0, []), (1, ["archive.max_held_bytes"])])
+def test_members_held_at_one_time_at_the_limit_and_past_it(short_bytes: int, expected: list[str]) -> None:
+    """A tar and its member are held; a second such member is not held beside the first."""
+    tar = tar_of({"a": TEXT, "b": TEXT})
+    archive = unpacker(ArchiveOptions(max_held_bytes=len(tar) + len(TEXT) - short_bytes))
+    budget = archive.budget(time.monotonic() + 20)
+    examination = examine(Sample(gzip.compress(tar)), EngineSet(IDENTIFIER, (), (archive,)), budget)
+    names = [finding.name for report in examination.reports for finding in report.findings]
+    assert sorted(set(names)) == expected
+    assert budget.held_bytes_left == len(tar) + len(TEXT) - short_bytes
+
+
+def test_of_a_member_past_the_limit_the_beginning_is_scanned() -> None:
+    items = unpack(Sample(gzip.compress(TEXT)), ArchiveOptions(max_held_bytes=10))
+    assert [member.data for member in members(items)] == [TEXT[:10]]
+    assert found(items) == [(FindingKind.LIMIT, "archive.max_held_bytes")]

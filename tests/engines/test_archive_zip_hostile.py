@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import lzma
+import struct
 import time
+import zipfile
+import zlib
 from random import Random
 
 import pytest
+import zstandard
 
 from engines.archive import ArchiveOptions, zip_directory, zip_files, zip_methods
 from engines.archive.zip_directory import MAX_END_RECORDS
@@ -156,6 +162,75 @@ class TestDirectory:
         for _ in range(6000):
             assert zip_directory.find_directory(marks).gave_up
         assert time.process_time() - started < 0.5
+
+
+class TestTwoDirectories:
+    """What one of them names lies inside a member of the other, where nobody looks for local headers."""
+
+    hidden = header_of(b"run.com", HIDDEN, PACKED)
+    inside = b"soup " + hidden.local() + PACKED + b" soup"
+    cover = stored(b"a.bin", inside)
+    start = cover.local() + inside
+    at = len(cover.local()) + 5
+
+    def test_by_the_size_and_by_the_offset_of_one_end_record(self) -> None:
+        second = self.hidden.entry(self.at)
+        shift = len(second)
+        body = self.start + second + self.cover.entry(-shift & 0xFFFFFFFF)
+        archive = body + end_record(1, len(self.cover.entry(0)), len(self.start))
+        assert zipfile.ZipFile(io.BytesIO(archive)).namelist() == ["a.bin"]
+        assert HIDDEN in contents(unpack(Sample(archive)))
+
+    def test_by_two_end_records(self) -> None:
+        second = self.hidden.entry(self.at)
+        earlier = self.start + second + end_record(1, len(second), len(self.start))
+        first = self.cover.entry(0)
+        archive = earlier + first + end_record(1, len(first), len(earlier))
+        assert contents(unpack(Sample(archive))) == [self.inside, HIDDEN]
+
+    def test_by_a_record_of_zip64_that_only_its_locator_finds(self) -> None:
+        second = self.hidden.entry(self.at)
+        wide = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(second), len(self.start))
+        before = self.start + second + wide + b"a record in between"
+        first = self.cover.entry(0)
+        locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, len(self.start + second), 1)
+        body = before + first + locator
+        archive = body + end_record(1, len(first + locator), len(before))
+        assert HIDDEN in contents(unpack(Sample(archive)))
+
+    def test_an_older_directory_of_the_same_members_is_no_damage(self) -> None:
+        first, second = stored(b"a", TEXT), stored(b"b", HIDDEN)
+        old = closed(first.local() + TEXT, first.entry(0))
+        body = old + second.local() + HIDDEN
+        directory = first.entry(0) + second.entry(len(old))
+        items = unpack(Sample(body + directory + end_record(2, len(directory), len(body))))
+        assert (contents(items), found(items)) == ([TEXT, HIDDEN], [])
+
+    def test_end_records_beside_the_one_that_holds_at_the_limit_and_past_it(self) -> None:
+        text = stored(b"a.txt", TEXT)
+        for count, expected in ((MAX_END_RECORDS - 1, []), (MAX_END_RECORDS, ["archive.max_end_records"])):
+            archive = end_record(1, 46, 0) * count + closed(text.local() + TEXT, text.entry(0))
+            items = unpack(Sample(b"x" + archive))
+            assert ([name for _, name in found(items)], contents(items)) == (expected, [TEXT])
+
+
+def test_a_member_behind_a_descriptor_without_its_mark_is_seen() -> None:
+    packed, hidden = deflated(TEXT), header_of(b"run.com", HIDDEN, PACKED)
+    for mark in (b"PK\x07\x08", b""):
+        behind = mark + struct.pack("<3I", zlib.crc32(TEXT), len(packed), len(TEXT)) + hidden.local() + PACKED
+        header = header_of(b"a.txt", TEXT, packed + behind)
+        items = unpack(Sample(closed(header.local() + packed + behind, header.entry(0))))
+        (_, trailing) = members(items)
+        assert contents(unpack(trailing)) == [HIDDEN]
+
+
+@pytest.mark.parametrize(
+    ("method", "packed"), [(20, zstandard.compress(TEXT)), (93, zstandard.compress(TEXT)), (95, lzma.compress(TEXT))]
+)
+def test_zstd_and_xz_in_a_zip(method: int, packed: bytes) -> None:
+    header = header_of(b"a.txt", TEXT, packed, method)
+    items = unpack(Sample(closed(header.local() + packed, header.entry(0))))
+    assert (contents(items), found(items)) == ([TEXT], [])
 
 
 class TestSmallMembers:

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import struct
 import subprocess
 import sys
 import tarfile
@@ -18,7 +19,7 @@ import pytest
 import zstandard
 
 from tests.engines import archive_writing as written
-from tests.engines.archive_fixtures import SEVEN_ZIP_BOMB_PACKED
+from tests.engines.archive_fixtures import SEVEN_ZIP, SEVEN_ZIP_BOMB_PACKED
 from tests.engines.samples import tar_of, zip_of
 from tests.support.pace import is_within
 
@@ -28,11 +29,21 @@ MEMORY_BYTES = 200 * MiB
 ZEROS = bytes(256 * MiB)
 
 
-def nested(pack: Callable[[bytes], bytes], levels: int) -> bytes:
-    data = b"soup"
+def nested(pack: Callable[[bytes], bytes], levels: int, data: bytes = b"soup") -> bytes:
     for _ in range(levels):
         data = pack(data)
     return data
+
+
+def large_dictionary(dictionary_bytes: int = 256 * MiB) -> bytes:
+    """A 7z whose list of members says that to unpack it takes so much memory."""
+    archive = bytearray(SEVEN_ZIP)
+    at = archive.rindex(b"\x5d\x00\x10\x00\x00") + 1
+    archive[at : at + 4] = dictionary_bytes.to_bytes(4, "little")
+    offset, size, _ = struct.unpack_from("<QQI", archive, 12)
+    struct.pack_into("<I", archive, 28, zlib.crc32(archive[32 + offset : 32 + offset + size]))
+    struct.pack_into("<I", archive, 8, zlib.crc32(archive[12:32]))
+    return bytes(archive)
 
 
 def sparse_tar() -> bytes:
@@ -81,6 +92,15 @@ BOMBS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "quine": (quine, {"limit:archive.max_depth"}),
     "mail in mail": (mail_in_mail, {"limit:archive.max_depth"}),
     "a hole of a terabyte": (sparse_tar, {"limit:archive.max_ratio", "limit:archive.max_member_bytes"}),
+    "tars in a gzip below the ratio": (
+        lambda: gzip.compress(nested(lambda data: tar_of({"a": data}), 3, ZEROS[: 100 * MiB]), 1),
+        {"limit:archive.max_held_bytes"},
+    ),
+    "a data: URL in a gzip below the ratio": (
+        lambda: gzip.compress(b'<html><a href="data:a/b;base64,' + b"A" * 110 * MiB + b'">', 1),
+        {"limit:archive.max_held_bytes", "limit:archive.max_ratio"},
+    ),
+    "a dictionary of 256 MiB": (large_dictionary, {"limit:archive.max_dictionary_bytes"}),
     "100,000 entries of tar": (many_in_a_tar, {"limit:archive.max_members"}),
     "100,000 entries of cpio": (
         lambda: written.cpio({f"{n}": b"" for n in range(100_000)}),

@@ -185,3 +185,21 @@ def test_members_come_out_of_the_budget() -> None:
     assert names(unpack(body, budget=Budget(time.monotonic() + 20, members_left=1))) == ["archive.max_members"]
     few = EmbeddedOptions(min_base64_bytes=64)
     assert len(members(unpack(page(b"data:a/b;base64," + PACKED[:64]), few))) == 1
+
+
+@pytest.mark.parametrize("window_bytes", [16, 17, 21, 40])
+def test_windows_cut_no_escape(monkeypatch: pytest.MonkeyPatch, window_bytes: int) -> None:
+    monkeypatch.setattr(coded, "WINDOW_BYTES", window_bytes)
+    packed = base64.b64encode(FILE)
+    broken = b"\\n".join(packed[at : at + 7] for at in range(0, len(packed), 7))
+    spelt = b"".join(b"%%%02X" % byte for byte in packed)
+    wide = b"\\u000a".join(packed[at : at + 5] for at in range(0, len(packed), 5))
+    for text in (broken, spelt, wide):
+        assert list(members(unpack(b'<html><a href="data:a/b;base64,' + text + b'">')).values()) == [FILE]
+
+
+def test_escapes_at_the_limit_and_past_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coded, "MAX_STEPS", 600)
+    for count, expected in ((600, []), (601, ["embedded.max_encoded_lines"])):
+        body = b'<html><a href="data:a/b;base64,' + b"%51" * count + b'">'
+        assert names(unpack(body)) == expected

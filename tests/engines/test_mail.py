@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from engines.embedded import EmbeddedOptions
-from engines.embedded.coded import MAX_STEPS, from_base64
+from engines.embedded import EmbeddedOptions, coded
+from engines.embedded.coded import MAX_STEPS, from_base64, from_quoted_printable, from_uuencode
 from engines.embedded.headers import read_headers
 from icapd.scan.model import Budget, Sample
 from tests.engines.embedded_probe import FILE, IDENTIFIER, members, names, unpack
@@ -273,3 +273,14 @@ def test_a_form_behind_a_preamble_is_split(preamble: bytes) -> None:
 def test_base64_in_a_script_that_holds_a_boundary_is_found() -> None:
     body = b"function a(){}/*\n--B\nContent-Type: a/b\n\nc\n--B--\n*/ a('" + base64.b64encode(FILE) + b"')"
     assert FILE in members(unpack(body)).values()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    random = Random(seed)
+    packed = bytes(random.choices(b"QUJD+/=-_ \n", k=300))
+    printed = binascii.b2a_qp(random.randbytes(200)) + bytes(random.choices(b"=4 1A\n", k=200)) + b"\n=4"
+    lines = b"".join(binascii.b2a_uu(random.randbytes(random.randrange(46))) for _ in range(20))
+    decoded = from_base64(packed), from_quoted_printable(printed), from_uuencode(lines)
+    monkeypatch.setattr(coded, "WINDOW_BYTES", random.randrange(80, 200))
+    assert (from_base64(packed), from_quoted_printable(printed), from_uuencode(lines)) == decoded
