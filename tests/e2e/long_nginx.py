@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.c_icap import CIcap
 from tests.support.fetch import fetch
 from tests.support.icapd import Icapd
 from tests.support.origin import Origin
+from tests.support.ports import LOOPBACK
 
 LONG = "connect=5 send=60 read=120 total=300"
 
@@ -44,13 +46,13 @@ def test_200_mb_both_ways(start: StartNginx, icapd: Icapd, origin: Origin) -> No
     assert nginx.peak_memory_bytes() < MEMORY_MAX_BYTES
 
 
-def test_marker_in_the_last_bytes_of_200_mb(start: StartNginx, icapd: Icapd, origin: Origin) -> None:
-    nginx = start(icapd.url("/scan"), timeouts=LONG)
+def test_marker_in_the_last_bytes_of_200_mb(start: StartNginx, origin: Origin, tmp_path: Path) -> None:
     body = with_marker_at_end(200 * MB)
-    (nginx.files / "marked").write_bytes(body)
-
-    download = fetch(nginx.port, nginx.url("/files/marked"))
-    uploaded = fetch(nginx.port, nginx.url("/up/marked"), method="POST", body=body)
+    with Icapd(tmp_path / "icapd", {"client": [{"networks": [f"{LOOPBACK}/32"], "profile": "nginx"}]}) as icapd:
+        nginx = start(icapd.url("/scan"), timeouts=LONG)
+        (nginx.files / "marked").write_bytes(body)
+        download = fetch(nginx.port, nginx.url("/files/marked"))
+        uploaded = fetch(nginx.port, nginx.url("/up/marked"), method="POST", body=body)
 
     assert (download.status, uploaded.status) == (403, 403)
     assert origin.requests("/up/marked") == []

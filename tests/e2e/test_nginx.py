@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.nginx_traffic import clean_bytes, curl, pieces, with_marker_at_end
+from tests.e2e.nginx_traffic import StartNginx, clean_bytes, curl, pieces, with_marker_at_end
 from tests.support.eicar import EICAR
 from tests.support.fetch import Answer, fetch
 from tests.support.icapd import Icapd
@@ -28,6 +28,15 @@ INLINE = 16 * KIB
 HOLD = 64 * KIB
 """Up to here the client keeps a response, and offers 204."""
 SIZES = [0, 1, PREVIEW - 1, PREVIEW, PREVIEW + 1, INLINE, INLINE + 1, HOLD, HOLD + 1, MIB, 20 * MIB]
+
+
+@pytest.fixture(scope="module")
+def icapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Icapd]:
+    """Knows that nginx asks, as docs/nginx.md wants it; `/dripping` is as for old versions of Squid."""
+    services = [{"path": "/respmod"}, {"path": "/reqmod"}, {"path": "/dripping", "drip_on_stall": True}]
+    tables = {"client": [{"networks": [f"{LOOPBACK}/32"], "profile": "nginx"}], "service": services}
+    with Icapd(tmp_path_factory.mktemp("icapd"), tables) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +110,20 @@ def test_marker_in_the_last_bytes_of_an_upload_never_arrives(
     assert (line.verdict, line.status) == ("blocked", 403)
 
 
+def test_marker_behind_a_pause_is_a_page(nginx: Nginx, origin: Origin) -> None:
+    """A service for Squid would have dripped meanwhile, and could only cut."""
+    resume, path = threading.Event(), "/down/paused"
+    origin.serve(path, Page(with_marker_at_end(4 * HOLD), pause_at=100_000, resume=resume))
+    timer = threading.Timer(0.3, resume.set)
+    timer.start()
+
+    answer = fetch(nginx.port, nginx.url(path))
+
+    timer.join()
+    assert is_block_page(answer)
+    assert [line.verdict for line in nginx.lines(path)] == ["blocked"]
+
+
 def test_gzip_from_the_upstream_is_scanned_inside_and_passes_as_it_was(nginx: Nginx, origin: Origin) -> None:
     clean, bad = gzip.compress(b"nothing " * 10_000), gzip.compress(EICAR)
     origin.serve("/down/clean.gz", Page(clean, coding="gzip"))
@@ -155,9 +178,11 @@ def test_range_is_answered_with_the_whole_unless_fragments_may_pass(nginx: Nginx
     assert part.body == body[100:200]
 
 
-def test_hit_after_a_drip_is_cut_and_the_retry_shows_the_page(icapd: Icapd, nginx: Nginx, origin: Origin) -> None:
-    """Squid's older versions need drips, so the default configuration has them for nginx, too."""
-    resume = threading.Event()
+def test_hit_after_a_drip_is_cut_and_the_retry_shows_the_page(
+    icapd: Icapd, start: StartNginx, origin: Origin
+) -> None:
+    """Where nobody has said that nginx asks."""
+    nginx, resume = start(icapd.url("/dripping")), threading.Event()
     origin.serve("/down/dripped", Page(with_marker_at_end(4 * HOLD), pause_at=100_000, resume=resume))
     dripped_before = icapd.metric("icapd_drips_total")
 
