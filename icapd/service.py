@@ -6,10 +6,8 @@ once in a child, so that their memory is given back), the addresses.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,6 +23,7 @@ from icapd.plugins import RulesetSnapshot, build_engines, gather_snapshot
 from icapd.reactor import Reactor, install_reactor
 from icapd.worker.activation import take_inherited
 from icapd.worker.control import control_name, open_control
+from icapd.worker.descriptors import descriptor_limit, raise_descriptor_limit, warn_of_few_descriptors
 from icapd.worker.fleet import Fleet
 from icapd.worker.frames import Checked, Trial, decode_checked, encode, pack_problems, unpack_problems
 from icapd.worker.listening import open_listeners
@@ -36,9 +35,6 @@ from icapd.worker.rules import make_rules
 from icapd.worker.sandbox import Confinement, Sandbox
 from icapd.worker.selftest import notes_of, try_engines
 from icapd.worker.supervisor import Supervisor
-
-_DESCRIPTORS_A_SCANNER = 2  # its channel and its pidfd
-_DESCRIPTORS_A_FRONT = 64  # listeners, logs, memcached, the reactor's own; and a few to spare
 
 
 def serve(loaded: Loaded, origin: Origin) -> int:
@@ -66,7 +62,8 @@ def serve(loaded: Loaded, origin: Origin) -> int:
     for note in notes_of(edition.trial):
         log.event(EventName.SELF_TEST, what=note)
     connections = settings.server.max_connections + (settings.http.max_connections if settings.http.listen else 0)
-    warn_of_few_descriptors(_raise_descriptor_limit(), connections, fronts, scanners, log)
+    raise_descriptor_limit()
+    warn_of_few_descriptors(descriptor_limit(), connections, fronts, scanners, log)
     control = _open_control(listeners.admin, log)
     reactor = install_reactor()
     fleet = Fleet(reactor, listeners.shares, listeners.http, edition, access_fd, log)
@@ -179,22 +176,6 @@ def _open_access(loaded: Loaded) -> int:
         raise ConfigurationError([Problem("log.access", f"{path}: {why}")]) from error
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def _raise_descriptor_limit() -> int:
-    """As many descriptors as we may have: each client needs one, and a large body another. Returns: how many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
-
-
-def warn_of_few_descriptors(limit: int, connections: int, fronts: int, scanners: int, log: EventLog) -> None:
-    """Says so when a front with its share of the connections would have none left. Large bodies come on top."""
-    wanted = -(-connections // fronts) + _DESCRIPTORS_A_SCANNER * scanners + _DESCRIPTORS_A_FRONT
-    if limit < wanted:
-        log.event(EventName.DESCRIPTORS_FEW, limit=limit, wanted=wanted, key="server.max_connections")
 
 
 def _take_signals(reactor: Reactor, supervisor: Supervisor) -> None:

@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from icapd.cache.flight import SingleFlight
+from icapd.config.schema import Settings
 from icapd.errors import Problem
 from icapd.net.gateway import Gateway
 from icapd.net.http_listen import HttpClients
@@ -33,6 +34,7 @@ from icapd.observe.metrics import Counters
 from icapd.reactor import Reactor, install_reactor
 from icapd.scan.spool import Spool
 from icapd.worker.channel import PacketChannel
+from icapd.worker.descriptors import descriptor_limit, room_for_clients, shares_of
 from icapd.worker.frames import (
     Abandon,
     Beat,
@@ -95,16 +97,13 @@ class Front:
         self._generations = Generations(
             around, plan, place.snapshot_fd, place.scanners, self._on_unusable, self._on_prepared, place.versions
         )
-        self._factory = IcapFactory(
-            self._gateway, settings.server.allow_clients, self._share_of(settings.server.max_connections)
-        )
+        clients, http_clients = self._clients_by(settings)
+        self._factory = IcapFactory(self._gateway, settings.server.allow_clients, clients)
         self._ports = [
             reactor.adoptStreamPort(descriptor, socket.AF_UNIX if is_unix else _family(descriptor), self._factory)
             for descriptor, is_unix in place.listen
         ]
-        self._http = HttpClients(
-            self._gateway, settings.http, self._share_of(settings.http.max_connections), plan.http
-        )
+        self._http = HttpClients(self._gateway, settings.http, http_clients, plan.http)
         self._ports += [
             reactor.adoptStreamPort(descriptor, _family(descriptor), self._http.listener(reactor, is_tls=is_tls))
             for descriptor, is_tls in place.http
@@ -118,9 +117,11 @@ class Front:
     def _gateway(self) -> Gateway:
         return self._generations.current.gateway
 
-    def _share_of(self, connections: int) -> int:
-        """How many of them this front may have."""
-        return -(-connections // self._place.of)
+    def _clients_by(self, settings: Settings) -> tuple[int, ...]:
+        """How many clients this front may have, over ICAP and over HTTP, by these settings and its descriptors."""
+        http = settings.http.max_connections if settings.http.listen else 0
+        wanted = tuple(-(-each // self._place.of) for each in (settings.server.max_connections, http))
+        return shares_of(room_for_clients(descriptor_limit(), self._place.scanners), wanted)
 
     def _is_judging_before(self, gateway: Gateway) -> bool:
         return self._factory.is_judging_before(gateway) or self._http.is_judging_before(gateway)
@@ -216,9 +217,10 @@ class Front:
         if self._access is not None:
             self._access.set_format(settings.log.format)
         server, http = settings.server, settings.http
-        self._factory.reload(self._gateway, server.allow_clients, self._share_of(server.max_connections))
+        clients, http_clients = self._clients_by(settings)
+        self._factory.reload(self._gateway, server.allow_clients, clients)
         files = self._generations.current.plan.http
-        self._http.follow(self._gateway, http, self._share_of(http.max_connections), files)
+        self._http.follow(self._gateway, http, http_clients, files)
 
     def _on_lines_dropped(self, reason: str, dropped_lines: int) -> None:
         """Access lines; called in their writer's thread too."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import resource
+import socket
+from contextlib import ExitStack
 
 import msgspec
 
 from icapd.observe.log import EventLog
-from icapd.service import warn_of_few_descriptors
+from icapd.worker.descriptors import room_for_clients, shares_of, warn_of_few_descriptors
 from tests.process.conftest import Serve
-from tests.process.servers import CLEAN, ask, front_pids, verdict
+from tests.process.servers import CLEAN, ask, front_pids, request, trees, verdict
+from tests.support.icap_client import IcapClient, Request
 from tests.support.process import wait_until
 from tests.support.tree import kill
+
+OPTIONS = Request("OPTIONS", "/scan")
 
 
 def warnings(limit: int, connections: int, fronts: int) -> list[dict[str, object]]:
@@ -27,7 +32,44 @@ def test_what_is_just_enough_and_one_less() -> None:
     assert warnings(wanted, 1001, 2) == []
     [warning] = warnings(wanted - 1, 1001, 2)
     assert (warning["event"], warning["level"]) == ("descriptors-few", "warning")
-    assert (warning["limit"], warning["wanted"]) == (wanted - 1, wanted)
+    assert (warning["limit"], warning["wanted"], warning["connections"]) == (wanted - 1, wanted, 1000)
+
+
+def test_a_front_has_room_for_one_client_at_least() -> None:
+    assert [room_for_clients(limit, 3) for limit in (3, 71, 72, 1024)] == [1, 1, 2, 954]
+
+
+def test_too_little_room_is_shared_in_proportion() -> None:
+    assert shares_of(1300, (1200, 100)) == (1200, 100)
+    assert shares_of(1299, (1200, 100)) == (1199, 99)
+    assert shares_of(1, (1200, 100)) == (1, 1)
+
+
+def test_clients_leave_enough_to_work_with(serve: Serve) -> None:
+    """More of them than there are descriptors for are closed at once, and no body is refused on their account."""
+    server = serve()
+    room = 10
+    lower_limit(server.child.pid, room + 2 * 2 + 64)
+    kill(front_pids(server)[0])
+    trees(server)  # the next front, with all its scanners
+    with ExitStack() as stack:
+        clients = [stack.enter_context(IcapClient(server.address)) for _ in range(room)]
+        assert [client.exchange(OPTIONS).status for client in clients] == [200] * room
+        late = stack.enter_context(socket.create_connection(server.address, timeout=10))
+        assert late.recv(1) == b""
+
+        [tree] = trees(server)
+        for pid in tree.scanners:
+            kill(pid)
+        assert {verdict(client.exchange(request(bytes(300_000)))) for client in clients} == {"CLEAN"}
+    refused = '"event":"client-refused"'
+    wait_until(lambda: refused in server.child.output(), "it says whom it refused")
+
+
+def lower_limit(pid: int, descriptors: int) -> None:
+    """For the processes that it starts from now on."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, hard))
 
 
 def test_a_server_warns_and_lives_through_a_shortage(serve: Serve) -> None:
