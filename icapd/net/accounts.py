@@ -17,6 +17,8 @@ from icapd.net.profiles import PROFILES, UserHeaders
 GROUPS_MAX = 1024
 _USER_BYTES = 256
 _GROUPS_BYTES = 64 * 1024
+_KNOWN_BYTES_MAX = 16 * 1024
+"""Longer lists are read anew each time: a cache must not keep what a peer can make as long as a head."""
 _SEPARATOR = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between accounts with a scheme: distinguished names have commas of their own."""
 
@@ -45,10 +47,12 @@ def read_user(values: Mapping[bytes, bytes], naming: Naming) -> str:
 def read_groups(values: Mapping[bytes, bytes], is_base64: bool) -> tuple[str, ...]:
     """The user's groups, GROUPS_MAX at most."""
     value = values.get(b"x-client-groups") or values.get(b"x-authenticated-groups")
-    return _groups(value[:_GROUPS_BYTES], is_base64) if value else ()
+    if not value:
+        return ()
+    read = _known_groups if len(value) <= _KNOWN_BYTES_MAX else _groups
+    return read(value[:_GROUPS_BYTES], is_base64)
 
 
-@lru_cache(maxsize=256)
 def _groups(value: bytes, is_base64: bool) -> tuple[str, ...]:
     text = value.decode("utf-8", "backslashreplace")
     if is_base64:
@@ -56,6 +60,9 @@ def _groups(value: bytes, is_base64: bool) -> tuple[str, ...]:
         text = ", ".join(map(_decoded, map(str.strip, text.split(",")))) if whole == text else whole
     parts = _SEPARATOR.split(text) if "://" in text else text.split(",")
     return tuple(dict.fromkeys(filter(None, map(str.strip, parts))))[:GROUPS_MAX]
+
+
+_known_groups = lru_cache(maxsize=256)(_groups)
 
 
 def _decoded(text: str) -> str:

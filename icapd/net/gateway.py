@@ -113,8 +113,8 @@ class Gateway:
             gateway = gateway.successor
         return gateway
 
-    def in_force(self, service: ServiceEntry) -> tuple[Gateway, ServiceEntry]:
-        """What judges a body of this service that is whole now.
+    def in_force(self, service: ServiceEntry, claims: Claims, transaction: str) -> tuple[Gateway, ServiceEntry]:
+        """What judges a body of this service that is whole now, as this request meets it.
 
         A service that a reload took away, or that scans no more, keeps its policy, over all engines there are.
         """
@@ -124,7 +124,7 @@ class Gateway:
         entry = newest.services.counterpart(service)
         if entry is None or not entry.scans:
             entry = replace(service, judging=newest.services.judging)
-        return newest, entry
+        return newest, newest.pages.met_by(entry, claims, transaction)
 
     def tick(self) -> None:
         """Several times a second: hands the access lines on, and follows the wall clock."""

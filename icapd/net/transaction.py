@@ -188,7 +188,7 @@ class Transaction:
         if body is None or body.size_bytes == 0:
             self._conclude(_NO_BODY)
             return
-        self._gateway, self._service = self._gateway.in_force(self._service)
+        self._gateway, self._service = self._gateway.in_force(self._service, self._claims, self.identifier)
         judging = self._service.judging
         key = CacheKey(body.sha256(), body.size_bytes, judging.ruleset, self._claims.inner.content_coding)
         self._claims.facts.sha256 = key.sha256

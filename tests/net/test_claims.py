@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from icapd.icap import CodecLimits, Connection, RequestHead
+from icapd.net import accounts
 from icapd.net.accounts import GROUPS_MAX, read_groups
 from icapd.net.record import Claims
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
@@ -109,3 +110,15 @@ def test_a_fragment_is_noted(response: str) -> None:
     assert seen.findings == (Finding(FindingKind.INFO, "partial-content", "icapd", Severity.INFO),)
     whole = claims("RESPMOD", "GET http://h.example/a HTTP/1.1", "HTTP/1.1 200 OK")
     assert whole.in_context(clean(Identity("text/plain", "text"))).findings == ()
+
+
+def test_long_lists_of_groups_are_read_and_not_kept() -> None:
+    def read(length: int) -> bool:
+        """Whether it was kept."""
+        value = b"a," + b"b" * (length - 2)
+        before = accounts._known_groups.cache_info().currsize
+        assert read_groups({b"x-client-groups": value}, is_base64=False) == ("a", "b" * (length - 2))
+        return accounts._known_groups.cache_info().currsize > before
+
+    accounts._known_groups.cache_clear()
+    assert [read(16 * 1024), read(16 * 1024 + 1)] == [True, False]

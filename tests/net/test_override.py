@@ -13,10 +13,17 @@ from typing import Any
 
 import pytest
 
+from icapd.net.override import Overrides
+from icapd.net.replies import Pages
+from icapd.observe.log import EventLog
 from icapd.policy.override import Binding, Seals, derived_key
+from icapd.policy.page import BlockPage
+from icapd.scan.model import EngineReport, Finding, FindingKind, Outcome
+from icapd.scan.tree import Examination
+from tests.net.inside import Inside, Wire
 from tests.net.messages import get, ok, text
 from tests.support.eicar import EICAR
-from tests.support.icap_client import IcapClient, Reply, Request
+from tests.support.icap_client import IcapClient, Reply, Request, chunk
 from tests.support.icapd import Icapd, merged
 from tests.support.process import wait_until
 
@@ -272,3 +279,29 @@ def test_a_page_without_a_link_is_as_it_was(server: Icapd) -> None:
     reply = respmod(server, "http://never.example/", b"x")
     assert b"sandbox" not in reply.sections["res-hdr"]
     assert b"icapd-override" not in reply.body
+
+
+def test_a_link_counts_also_when_a_reload_comes_while_its_body_does() -> None:
+    before, after = (Inside(policy=RULES, pages={"override_secret_file": "given"}) for _ in range(2))
+    for inside in (before, after):
+        log = EventLog("debug", inside.events.append, "test")
+        overrides = Overrides(derived_key(SECRET), 600, inside.counters, log)
+        inside.gateway.pages = Pages({None: BlockPage("{{ override_url }}", "page")}, "", overrides=overrides)
+
+    def begin(url: str) -> Wire:
+        request = Request("RESPMOD", "/respmod", get(url), ok(SEALED), SEALED, headers=[ADDRESS])
+        return before.connect(request.head("h") + chunk(SEALED))
+
+    def end(wire: Wire, inside: Inside) -> bytes:
+        assert wire.protocol is not None
+        wire.protocol.dataReceived(b"0\r\n\r\n")
+        report = EngineReport("zip", Outcome.FOUND, (Finding(FindingKind.ENCRYPTED, "encrypted:zip", "zip"),))
+        inside.scans.running.pop().callback(Examination(reports=(report,), size_bytes=len(SEALED)))
+        return wire.sent
+
+    page = end(begin("http://site.example/a"), before)
+    found = re.search(rb"http://site\.example/a\?icapd-override=[0-9A-Za-z._-]+", page)
+    assert found is not None
+    wire = begin(found[0].decode())
+    before.gateway.hand_over(after.gateway)
+    assert b"; action=override; rule=sealed; " in end(wire, after)
