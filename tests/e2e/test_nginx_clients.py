@@ -115,14 +115,14 @@ def test_http_2_upload_without_a_length_is_scanned_whole(
 
     body, paths = clean_bytes(size_bytes), [f"/up/two/{size_bytes}", f"/both/two/{size_bytes}"]
     (tmp_path / "body").write_bytes(body)
-    (tmp_path / "byte").write_bytes(b"x")
-    unknown = ["--http2-prior-knowledge", "--header", "Content-Length:", "--upload-file"]
+    unknown = ["--http2-prior-knowledge", "--header", "Content-Length:", "--upload-file", str(tmp_path / "body")]
+    shown = 'set $sent "<$http_content_length>"; add_header X-Length $sent always;'
     with stub(take) as server:
-        nginx = start(server.url(), server='location = /length { return 200 "<$http_content_length>"; }')
-        base = f"http://{LOOPBACK}:{nginx.http2_port}"
-        assert curl(tmp_path, *unknown, str(tmp_path / "byte"), f"{base}/length")[1] == b"<>"
-        statuses = [curl(tmp_path, *unknown, str(tmp_path / "body"), f"{base}{path}")[0] for path in paths]
+        nginx = start(server.url(), server=shown)
+        urls = [f"http://{LOOPBACK}:{nginx.http2_port}{path}" for path in paths]
+        statuses = [curl(tmp_path, "--dump-header", str(tmp_path / "head"), *unknown, url)[0] for url in urls]
 
+    assert "x-length: <>" in (tmp_path / "head").read_text()
     assert statuses == ["201 2", "201 2"]
     assert received[:2] == [body, body]
     digest = hashlib.sha256(body).hexdigest()
