@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.icapd import Icapd
 from tests.support.origin import Origin
+from tests.support.process import Running
 from tests.support.squid import Squid
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,6 +46,6 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Icapd | Squid):
+            if isinstance(value, Running):
                 report.sections.append((f"logs of {name}", value.logs()))
     return report

@@ -87,6 +87,26 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _actions(parser: argparse.ArgumentParser) -> Any:
+    """The commands below a command."""
+    return parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+
+
+def _add_admin(parser: argparse.ArgumentParser, timeout_s: int) -> None:
+    parser.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=float(timeout_s),
+        metavar="S",
+        help=f"give up after S seconds (default: {timeout_s})",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser, what: str = "object") -> None:
+    parser.add_argument("--json", action="store_true", help=f"one JSON {what} instead of text")
+
+
 def _add_serve(commands: Any) -> None:
     parser = _command(
         commands,
@@ -123,10 +143,7 @@ def _add_reload(commands: Any) -> None:
         "not yours; 130 interrupted.",
     )
     _add_configuration(parser)
-    parser.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
-    parser.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="give up after S seconds (default: 600)"
-    )
+    _add_admin(parser, timeout_s=600)
 
 
 def _add_config(commands: Any) -> None:
@@ -137,7 +154,7 @@ def _add_config(commands: Any) -> None:
         _examples("icapd config check icapd.toml", "icapd config show --defaults"),
         _statuses("no problems"),
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = _actions(parser)
     check = _command(
         actions,
         "check",
@@ -195,7 +212,7 @@ def _add_send(commands: Any) -> None:
     parser.add_argument(
         "--timeout", type=seconds, default=60.0, metavar="S", help="give up after S seconds of silence (default: 60)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    _add_json(parser)
 
 
 def _add_scan(commands: Any) -> None:
@@ -232,7 +249,7 @@ def _add_policy(commands: Any) -> None:
         _examples("icapd policy explain --outcome encrypted"),
         _statuses("said"),
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = _actions(parser)
     explain = _command(
         actions,
         "explain",
@@ -265,7 +282,7 @@ def _add_policy(commands: Any) -> None:
     add("--finding", action="append", default=[], help="a kind, KIND=NAME, or a name; may be repeated")
     add("--severity", choices=("info", "low", "medium", "high", "critical"), default="high", help="of the findings")
     add("--engine", default="engine", metavar="NAME", help="that made the findings")
-    add("--json", action="store_true", help="one JSON object instead of text")
+    _add_json(explain)
 
 
 def _add_cache(commands: Any) -> None:
@@ -276,7 +293,7 @@ def _add_cache(commands: Any) -> None:
         _examples("icapd cache stats --config /etc/icapd/icapd.toml", "icapd cache purge"),
         _statuses("done"),
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = _actions(parser)
     _cache_action(
         actions,
         "stats",
@@ -316,7 +333,7 @@ def _add_cache(commands: Any) -> None:
 def _cache_action(actions: Any, name: str, text: str, examples: str, statuses: str) -> argparse.ArgumentParser:
     parser = _command(actions, name, text, examples, statuses)
     _add_configuration(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON value instead of text")
+    _add_json(parser, "value")
     return parser
 
 
@@ -328,7 +345,7 @@ def _add_shadow(commands: Any) -> None:
         _examples("icapd shadow report", "icapd shadow report --json"),
         _statuses("said"),
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = _actions(parser)
     report = _command(
         actions,
         "report",
@@ -337,8 +354,5 @@ def _add_shadow(commands: Any) -> None:
         _statuses("said", failed="no such server, or not yours"),
     )
     _add_configuration(report)
-    report.add_argument("--admin", metavar="URL", help="the server's admin address: http://HOST:PORT")
-    report.add_argument(
-        "--timeout", type=seconds, default=10.0, metavar="S", help="give up after S seconds (default: 10)"
-    )
-    report.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    _add_admin(report, timeout_s=10)
+    _add_json(report)

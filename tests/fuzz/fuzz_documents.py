@@ -8,28 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
-from hashlib import sha256
 from pathlib import Path
-from random import Random
 
 from tests.engines.document_fuzzing import SEEDS, check, mutated
+from tests.fuzz.running import fuzz
 
 FOUND = Path(__file__).parent / "found_documents"
-
-
-def survives(data: bytes) -> bool:
-    """False when the input broke the rule; it is kept then."""
-    try:
-        check(data)
-    except Exception:
-        traceback.print_exc()
-        FOUND.mkdir(exist_ok=True)
-        path = FOUND / f"{sha256(data).hexdigest()[:16]}.bin"
-        path.write_bytes(data)
-        print(f"kept {path}", file=sys.stderr)
-        return False
-    return True
 
 
 def main(arguments: list[str]) -> int:
@@ -44,16 +28,9 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(__doc__, file=sys.stderr)
         return 2
-    print(f"seed {seed}")
-    random = Random(seed)
-    end = time.monotonic() + duration_s
-    count = 0
-    while time.monotonic() < end:
-        if not survives(mutated(random.choice(readers), random)):
-            return 1
-        count += 1
-    print(f"{count} inputs in {duration_s:g} s, none broke a rule")
-    return 0
+    return fuzz(
+        duration_s, seed, lambda random: mutated(random.choice(readers), random), lambda data, _: check(data), FOUND
+    )
 
 
 if __name__ == "__main__":

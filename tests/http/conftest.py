@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 
 from tests.http.client import Server
-from tests.support.engines import engines_path
 from tests.support.icapd import Table
+from tests.support.installed import engines_are_installed as engines_are_installed
 
 Serve = Callable[..., Server]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))
-        yield
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,6 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from icapd.cache.flight import SingleFlight
@@ -26,10 +25,9 @@ from icapd.observe.log import EventLog
 from icapd.observe.metrics import Counters
 from icapd.policy.page import BlockPage
 from icapd.reactor import Reactor
-from icapd.scan.model import CacheKey
 from icapd.scan.pipeline import Pipeline
-from icapd.scan.spool import Body, Spool
-from icapd.scan.tree import Examination
+from icapd.scan.spool import Spool
+from tests.support.scans import HeldScans
 
 
 class Wire:
@@ -82,25 +80,6 @@ class Wire:
             self.protocol.connectionLost()
 
 
-class Scans:
-    """Takes scans, which tests end."""
-
-    def __init__(self) -> None:
-        self.running: list[Deferred[Examination]] = []
-
-    def submit(
-        self,
-        key: CacheKey,
-        engines: tuple[str, ...] | None,
-        body: Body,
-        client: str,
-        deadline: float,
-        kill_at: float,
-    ) -> Deferred[Examination]:
-        self.running.append(Deferred())
-        return self.running[-1]
-
-
 class Inside:
     """State: `clock`, which the gateway and the drips go by; `events`, the event log's lines, and `access`, those of
     the access log as far as it is flushed."""
@@ -109,7 +88,7 @@ class Inside:
         settings = Settings(**tables)
         self.clock = Clock()
         self.clock.advance(1000)
-        self.scans = Scans()
+        self.scans = HeldScans()
         self.spool = Spool(settings.spool)
         self.counters = Counters()
         self.events: list[bytes] = []

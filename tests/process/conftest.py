@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.process.servers import EICAR_RULE_ALONE
-from tests.support.engines import engines_path
 from tests.support.icapd import Icapd, Table, merged
+from tests.support.installed import engines_are_installed as engines_are_installed
 
 Serve = Callable[..., Icapd]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))
-        yield
 
 
 @pytest.fixture

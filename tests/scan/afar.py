@@ -19,8 +19,9 @@ from icapd.scan.engine_api import RemoteBody, RemoteOptions
 from icapd.scan.model import CacheKey, EngineReport, Finding, FindingKind, Outcome, ScanReport, Verdict
 from icapd.scan.pipeline import Examined, Judging, Pipeline
 from icapd.scan.remote import RemoteEngines, WatchedEngine
-from icapd.scan.spool import Body, Spool
+from icapd.scan.spool import Spool
 from icapd.scan.tree import Examination
+from tests.support.scans import HeldScans
 
 NAME = "afar"
 CONTENT = b"content"
@@ -62,31 +63,12 @@ class Afar:
             raise
 
 
-class Near:
-    """Scanners whose answers a test gives."""
-
-    def __init__(self) -> None:
-        self.running: list[Deferred[Examination]] = []
-
-    def submit(
-        self,
-        key: CacheKey,
-        engines: tuple[str, ...] | None,
-        body: Body,
-        client: str,
-        deadline: float,
-        kill_at: float,
-    ) -> Deferred[Examination]:
-        self.running.append(Deferred())
-        return self.running[-1]
-
-
 class Scene:
     """A pipeline with scanners and one remote engine, at a time that the test makes pass."""
 
     def __init__(self, *, required: bool = True) -> None:
         self.clock = Clock()
-        self.afar, self.near = Afar(), Near()
+        self.afar, self.near = Afar(), HeldScans()
         self.counters = Counters()
         self.lines: list[bytes] = []
         reactor = cast(Reactor, self.clock)

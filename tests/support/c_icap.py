@@ -5,11 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
-from tests.support.process import Child, find_program
+from tests.support.process import Child, Running, find_program
 
 CONFIGURATION = """\
 PidFile {directory}/c-icap.pid
@@ -32,7 +30,7 @@ Service echo srv_echo.so
 """
 
 
-class CIcap:
+class CIcap(Running):
     """A running c-icap; a context manager that ends it and removes its directory."""
 
     def __init__(self) -> None:
@@ -56,11 +54,3 @@ class CIcap:
     def stop(self) -> None:
         self._child.stop()
         shutil.rmtree(self.directory)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
-from tests.support.process import Child, find_program
+from tests.support.process import Child, Running, find_program
 
 SHIPPED = Path(__file__).parents[2] / "conf" / "haproxy" / "haproxy.cfg"
 
 
-class HAProxy:
+class HAProxy(Running):
     """A running HAProxy; a context manager that ends it."""
 
     def __init__(self, directory: Path, nodes: Sequence[tuple[str, int]]) -> None:
@@ -34,12 +32,8 @@ class HAProxy:
     def address(self) -> tuple[str, int]:
         return LOOPBACK, self.port
 
-    def __enter__(self) -> Self:
-        return self
+    def logs(self) -> str:
+        return f"--- haproxy\n{self.child.output()[-3000:]}"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(f"--- haproxy\n{self.child.output()[-3000:]}")
+    def stop(self) -> None:
         self.child.stop()

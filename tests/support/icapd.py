@@ -9,13 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.ports import LOOPBACK, free_port
-from tests.support.process import Child, wait_until
+from tests.support.process import Child, Running, wait_until
 
 Table = Mapping[str, Any]
 
@@ -60,7 +59,7 @@ def merged(base: Table, overrides: Table) -> dict[str, Any]:
     return result
 
 
-class Icapd:
+class Icapd(Running):
     """A running server; a context manager that ends it.
 
     One front, two scanners, on loopback; everything else is at its default unless overridden.
@@ -133,13 +132,3 @@ class Icapd:
     def stop(self) -> int:
         """SIGTERM. Returns the exit code."""
         return self.child.stop(grace_s=40)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(self.logs())
-        self.stop()

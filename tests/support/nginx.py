@@ -7,11 +7,9 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
-from tests.support.process import Child, find_program, wait_until
+from tests.support.process import Child, Running, find_program, wait_until
 from tests.support.tree import children
 
 EXAMPLE = Path(__file__).parents[2] / "nginx-example"
@@ -104,7 +102,7 @@ class Line:
         return int(self.code)
 
 
-class Nginx:
+class Nginx(Running):
     """A running nginx with one worker; a context manager that ends it.
 
     Its locations: /up/ scans uploads to the origin, /down/ downloads from it, /both/ both; /files/ scans what lies in
@@ -197,13 +195,3 @@ class Nginx:
 
     def stop(self) -> None:
         self._child.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(self.logs())
-        self.stop()

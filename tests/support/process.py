@@ -39,7 +39,28 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = G
         time.sleep(min(max(POLL_S, waited_s / 20), POLL_MAX_S))
 
 
-class Child:
+class Running:
+    """What is stopped at the end of a `with`; an error that ends it takes the logs along."""
+
+    def stop(self) -> object:
+        raise NotImplementedError
+
+    def logs(self) -> str:
+        """The last of what it wrote: what a failing test shows."""
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and (logs := self.logs()):
+            error.add_note(logs)
+        self.stop()
+
+
+class Child(Running):
     """A running program. Its standard output and error go to one file, which failures quote."""
 
     def __init__(
@@ -92,11 +113,3 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         return self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -8,11 +8,10 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
-from tests.support.process import Child, find_program
+from tests.support.process import Child, Running, find_program
 
 SYMBOL, FAILED = "ICAPD_VIRUS", "ICAPD_FAIL"
 
@@ -46,7 +45,7 @@ external_services {{
 """
 
 
-class Rspamd:
+class Rspamd(Running):
     """A running Rspamd that asks one ICAP service; a context manager that ends it and removes its directory."""
 
     def __init__(self, icap_port: int, service: str) -> None:
@@ -88,12 +87,5 @@ class Rspamd:
         self.child.stop()
         shutil.rmtree(self.directory)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(f"--- rspamd\n{self.child.output()[-5000:]}")
-        self.stop()
+    def logs(self) -> str:
+        return f"--- rspamd\n{self.child.output()[-5000:]}"

@@ -7,11 +7,9 @@ import pwd
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.ports import LOOPBACK, accepts_connections, free_port
-from tests.support.process import Child, find_program
+from tests.support.process import Child, Running, find_program
 
 CONFIGURATION = """\
 http_port {loopback}:{port}
@@ -46,7 +44,7 @@ adaptation_access after allow all
 LOGS = ("squid.out", "cache.log", "access.log", "icap.log")
 
 
-class Squid:
+class Squid(Running):
     """A running Squid; a context manager that ends it and removes its directory.
 
     Its directory lies directly under the system's temporary one: started as root, Squid drops to the user `proxy`,
@@ -96,13 +94,3 @@ class Squid:
     def stop(self) -> None:
         self._child.stop()
         shutil.rmtree(self.directory)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(self.logs())
-        self.stop()

@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines import engines_path
+from tests.support.installed import engines_are_installed as engines_are_installed
 from tests.worker.scanners import ScannerBench
 
 Make = Callable[..., ScannerBench]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _engines_are_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", engines_path(tmp_path_factory.mktemp("installed")))
-        yield
 
 
 @pytest.fixture
