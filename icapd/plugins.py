@@ -43,6 +43,12 @@ class EngineSnapshot(msgspec.Struct, frozen=True):
     options: bytes
     material: dict[str, bytes]
     is_remote: bool = False
+    engine: str = ""
+    """Which installed engine it is one more of; empty where the name says it."""
+
+    @property
+    def installed_as(self) -> str:
+        return self.engine or self.name
 
 
 class RulesetSnapshot(msgspec.Struct, frozen=True):
@@ -118,7 +124,8 @@ def gather_snapshot(
     for name, options in sorted(settings_engines.items()):
         if not options.enabled:
             continue
-        spec = specs.get(name)
+        more_of = (options.engine if isinstance(options, RemoteOptions) else None) or ""
+        spec = specs.get(more_of or name)
         if spec is None:
             problems.append(Problem(f"engines.{name}", "no installed package offers this engine"))
             continue
@@ -128,7 +135,7 @@ def gather_snapshot(
             problems += error.problems
             continue
         packed = options.model_dump_json().encode()
-        snapshot = EngineSnapshot(name, spec.version(), packed, material, spec.is_remote)
+        snapshot = EngineSnapshot(name, spec.version(), packed, material, spec.is_remote, more_of)
         (engines if spec.build_in_front is None else url_engines).append(snapshot)
     if problems:
         raise ConfigurationError(problems)
@@ -192,12 +199,13 @@ def build_remote_engines(
         options, instance = _build(engine, specs)
         if not isinstance(options, RemoteOptions) or not isinstance(instance, RemoteEngine):
             raise ConfigurationError([Problem(f"engines.{engine.name}", "is said to be remote, and is not")])
+        instance.name = engine.name
         built.append((instance, options))
     return built
 
 
 def _specs_of(engines: Sequence[EngineSnapshot]) -> dict[str, EngineSpec]:
-    names = {engine.name for engine in engines}
+    names = {engine.installed_as for engine in engines}
     return installed_specs(entry for entry in entry_points(group=GROUP) if entry.name in names)
 
 
@@ -223,7 +231,7 @@ def _build(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[Eng
 def _spec_and_options(engine: EngineSnapshot, specs: Mapping[str, EngineSpec]) -> tuple[EngineSpec, EngineOptions]:
     """What builds an engine of a snapshot. Raises: ConfigurationError when that is not there any more."""
     where = f"engines.{engine.name}"
-    spec = specs.get(engine.name)
+    spec = specs.get(engine.installed_as)
     if spec is None:
         raise ConfigurationError([Problem(where, "no installed package offers this engine")])
     if spec.version() != engine.version:

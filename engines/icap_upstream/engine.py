@@ -35,17 +35,23 @@ class IcapEngine:
 
     name = NAME
 
-    def __init__(self, options: IcapOptions) -> None:
+    def __init__(self, options: IcapOptions, authorities: bytes | None = None) -> None:
         self._options = options
         self._service = parse_url(options.url)
+        self._authorities = authorities
         self._wires: Connections[IcapWire] | None = None
         self._probes: Connections[IcapWire] | None = None
         self._terms: _Terms | None = None
 
     def start(self, reactor: Any) -> None:
         server, timeout_s = self._service.server, self._options.connect_timeout_s
-        self._wires = Connections(reactor, server, IcapWire, self._options.connections, timeout_s, _IDLE_S)
-        self._probes = Connections(reactor, server, IcapWire, 1, timeout_s, 0.0)
+        tls = None
+        if self._service.is_tls:
+            from engines.icap_upstream.tls import client_tls
+
+            tls = client_tls(server.host, self._authorities)
+        self._wires = Connections(reactor, server, IcapWire, self._options.connections, timeout_s, _IDLE_S, tls)
+        self._probes = Connections(reactor, server, IcapWire, 1, timeout_s, 0.0, tls)
 
     def stop(self) -> None:
         for connections in (self._wires, self._probes):

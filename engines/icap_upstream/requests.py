@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from icapd.config.address import ICAP_PORT, Endpoint, parse_server
+from icapd.config.address import ICAP_PORT, ICAPS_PORT, Endpoint, parse_server
 from icapd.icap.writer import render_chunk, render_end
 from icapd.scan.engine_api import RemoteBody
 
@@ -22,17 +22,20 @@ class Service(NamedTuple):
     server: Endpoint
     host: bytes
     url: bytes
+    is_tls: bool
 
 
 def parse_url(text: str) -> Service:
-    """Raises: ValueError for anything but icap://HOST[:PORT]/PATH."""
+    """Raises: ValueError for anything but icap://HOST[:PORT]/PATH and icaps://HOST[:PORT]/PATH."""
     parts = urlsplit(text)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     if parts.fragment or _PATH.fullmatch(path) is None:
-        raise ValueError("wants icap://HOST:PORT/PATH")
-    server = parse_server(f"{parts.scheme}://{parts.netloc}", "icap", ICAP_PORT)
+        raise ValueError("wants icap://HOST:PORT/PATH, or icaps://")
+    is_tls = parts.scheme == "icaps"
+    scheme, port = ("icaps", ICAPS_PORT) if is_tls else ("icap", ICAP_PORT)
+    server = parse_server(f"{parts.scheme}://{parts.netloc}", scheme, port)
     host = str(server).encode("ascii")
-    return Service(server, host, b"icap://%b%b" % (host, path.encode("ascii")))
+    return Service(server, host, f"{scheme}://{server}{path}".encode("ascii"), is_tls)
 
 
 def options_request(service: Service) -> bytes:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 ICAP_PORT = 1344
+ICAPS_PORT = 11344
 ADMIN_PORT = 9344
 HTTP_PORT = 8344
 

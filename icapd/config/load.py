@@ -32,6 +32,7 @@ from icapd.scan.engine_api import EngineOptions, EngineSpec
 
 T = TypeVar("T")
 
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -87,6 +88,7 @@ def _load(
 ) -> Loaded:
     """One file; that it names another one to be tried is no matter here."""
     data = _read(path) if path else {}
+    specs = _with_more(data.get("engines"), specs)
     base = path.absolute().parent if path else Path.cwd()
     problems: list[Problem] = []
     known = plain_keys(specs)
@@ -155,11 +157,14 @@ def _engine_options(
     if not isinstance(tables, dict):
         problems.append(Problem("engines", "must be a table with one table for each engine"))
         tables = {}
-    problems += (
-        Problem(f"engines.{name}", "no such engine is installed" + did_you_mean(name, specs))
-        for name in tables
-        if name not in specs
-    )
+    for name, table in tables.items():
+        more_of = table.get("engine") if isinstance(table, dict) else None
+        if name not in specs and more_of is None:
+            problems.append(Problem(f"engines.{name}", "no such engine is installed" + did_you_mean(name, specs)))
+        elif name not in specs:
+            problems.append(Problem(*_not_one_more(name, more_of, specs)))
+        elif more_of is not None and specs[name].is_remote and specs[name].name == name:
+            problems.append(Problem(f"engines.{name}.engine", "is for a table with a name of its own"))
     options: dict[str, EngineOptions] = {}
     for name, spec in specs.items():
         table = tables.get(name, {})
@@ -169,6 +174,24 @@ def _engine_options(
             problems += problems_of(error, spec.options, table, ("engines", name))
             options[name] = spec.options.model_construct()
     return options
+
+
+def _not_one_more(name: str, more_of: object, specs: Mapping[str, EngineSpec]) -> tuple[str, str]:
+    """Where, and why, a table is not one more of a remote engine."""
+    if isinstance(more_of, str) and more_of in specs and specs[more_of].is_remote:
+        return f"engines.{name}", "wants a name of small letters, digits, - and _, at most 32, the first a letter"
+    return f"engines.{name}.engine", f"there is no remote engine {more_of!r} to be one more of"
+
+
+def _with_more(tables: object, specs: Mapping[str, EngineSpec]) -> dict[str, EngineSpec]:
+    """The installed engines, and the same remote ones under the names of tables that say `engine`."""
+    more = {
+        name: specs[table["engine"]]
+        for name, table in (tables.items() if isinstance(tables, dict) else ())
+        if isinstance(table, dict) and isinstance(table.get("engine"), str) and _NAME.fullmatch(name)
+        if table["engine"] in specs and specs[table["engine"]].is_remote
+    }
+    return {**more, **specs}
 
 
 def _engine_problems(

@@ -11,8 +11,14 @@ from typing import Any, Generic, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectingCancelledError, ConnectionClosed
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -45,6 +51,7 @@ class Wire(Protocol):
         self.is_spent = False
         self.has_heard = False
         self.idle_since = 0.0
+        self._farewell = "the server closed the connection"
         self._unread = b""
         self._hearing: Deferred[None] | None = None
         self._pieces: Iterator[bytes] | None = None
@@ -74,7 +81,7 @@ class Wire(Protocol):
             await self._hearing
         data, self._unread = self._unread, b""
         if not data:
-            raise ConnectionGone("the server closed the connection")
+            raise ConnectionGone(self._farewell)
         return data
 
     def close(self) -> None:
@@ -94,6 +101,8 @@ class Wire(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.is_gone = True
+        if reason is not None and not reason.check(ConnectionClosed):
+            self._farewell = f"the connection broke: {reason.value}"  # as a certificate that is not trusted
         self._end_stream()
         self._wake()
 
@@ -143,9 +152,12 @@ class Connections(Generic[W]):
         limit: int,
         connect_timeout_s: float,
         idle_s: float,
+        tls: Any = None,
     ) -> None:
+        """Args: `tls` are Twisted's options for clients, where TLS is spoken."""
         self._reactor = reactor
         self._server = server
+        self._tls = tls
         self._factory = Factory.forProtocol(make)
         self._factory.noisy = False
         self._limit = limit
@@ -222,7 +234,10 @@ class Connections(Generic[W]):
         return answer
 
     async def _connect(self) -> W:
-        connecting = _endpoint(self._reactor, self._server, self._connect_timeout_s).connect(self._factory)
+        endpoint = _endpoint(self._reactor, self._server, self._connect_timeout_s)
+        if self._tls is not None:
+            endpoint = wrapClientTLS(self._tls, endpoint)
+        connecting = endpoint.connect(self._factory)
         try:
             wire: W = await connecting
         except CancelledError:

@@ -71,6 +71,9 @@ class RemoteOptions(EngineOptions):
     """The keys that the table of every remote engine has besides. Remote engines are off unless asked for."""
 
     enabled: bool = Field(False, description="run this engine, beside the scanners")
+    engine: str | None = Field(
+        None, examples=["icap"], description="in a table of another name: which remote engine this is one more of"
+    )
     connections: int = Field(
         8, ge=1, le=256, description="to the server at the same time, from each front; what more there is waits"
     )

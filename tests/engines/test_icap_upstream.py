@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from engines.icap_upstream import SPEC, IcapOptions
 from engines.icap_upstream.engine import IcapEngine
 from icapd.config.schema import SpoolTable
-from icapd.scan.engine_api import RemoteFailed
+from icapd.scan.engine_api import ConfigurationError, RemoteFailed
 from icapd.scan.model import CacheKey, EngineReport, FindingKind, Outcome
 from icapd.scan.remote import ShownBody
 from icapd.scan.spool import Spool
@@ -21,6 +22,7 @@ from tests.support.c_icap_clamd import ScanningCIcap
 from tests.support.clamd import MARK, NAME, Clamd
 from tests.support.icap_stub import CONTINUE, OPTIONS, UNCHANGED, IcapStub, Request, answer_with
 from tests.support.reactor import reactor, wait_for
+from tests.support.tls import Authority
 
 MIB = 1024 * 1024
 HTTP_OK = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -312,3 +314,49 @@ def test_a_url_that_cannot_be_is_refused(url: str) -> None:
 def test_it_is_off_unless_asked_for() -> None:
     assert SPEC.is_remote
     assert not IcapOptions().enabled
+
+
+# TLS
+
+
+def over_tls(folder: Path, stub: IcapStub, host: str, ca_file: Path) -> Scene:
+    options = IcapOptions.model_validate({"url": f"icaps://{host}:{stub.port}/stub", "ca_file": ca_file.name})
+    engine = SPEC.build(options, SPEC.gather(options, lambda text: ca_file.parent / text))
+    assert isinstance(engine, IcapEngine)
+    scene = Scene.__new__(Scene)
+    scene.engine, scene.spool = engine, Spool(SpoolTable(memory_bytes=64 * 1024))
+    engine.start(reactor)
+    return scene
+
+
+def test_a_server_over_tls_must_show_a_certificate_for_its_name_by_somebody_we_trust(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    files = ours.files("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["certificate"], files["private_key"])
+
+    def judge(request: Request) -> None:
+        body = request.body()
+        found = answer_with(HTTP_OK, b"no").replace(b"ISTag", b"X-Virus-ID: Evil\r\nISTag")
+        request.send(found if b"evil" in body else UNCHANGED)
+
+    with IcapStub(judge, tls=context) as stub:
+        scene = over_tls(tmp_path, stub, "127.0.0.1", ours.certificate)
+        assert scene.scanned(b"x" * MIB) == CLEAN
+        assert scene.scanned(b"x" * MIB + b"evil") == (Outcome.FOUND, ["Evil"])
+        assert wait_for(scene.engine.probe())
+        scene.engine.stop()
+        for host, trusted in (("127.0.0.1", theirs), ("localhost", ours)):
+            stranger = over_tls(tmp_path, stub, host, trusted.certificate)
+            with pytest.raises(RemoteFailed, match="the connection broke: "):
+                stranger.scanned(b"x")
+            stranger.engine.stop()
+        assert len(stub.requests) == 2
+
+
+def test_a_file_without_certificates_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("nothing\n")
+    for name, what in (("empty.pem", "has no certificates in PEM"), ("gone.pem", "No such file")):
+        options = IcapOptions(url="icaps://127.0.0.1/x", ca_file=name)
+        with pytest.raises(ConfigurationError, match=what):
+            SPEC.gather(options, lambda text: tmp_path / text)

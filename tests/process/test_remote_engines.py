@@ -33,13 +33,19 @@ def beside(clamd: Clamd, **options: Any) -> dict[str, Any]:
     return {"engines": {"clamd": {"enabled": True, "address": clamd.unix, **QUICK, **options}}}
 
 
-def test_another_icap_server_is_one_engine_of_several(serve: Serve, clamd: Clamd, tmp_path: Path) -> None:
+def test_other_icap_servers_are_engines_of_several(serve: Serve, clamd: Clamd, tmp_path: Path) -> None:
+    """Two tables: one service that finds nothing, and under a name of its own one that scans."""
     with ScanningCIcap(tmp_path / "c-icap", clamd) as c_icap:
-        server = serve({"engines": {"icap": {"enabled": True, "url": c_icap.url("avscan"), **QUICK}}})
+        more = {"engine": "icap", "enabled": True, "url": c_icap.url("avscan"), **QUICK}
+        first = {"enabled": True, "url": c_icap.url("echo"), **QUICK}
+        server = serve({"engines": {"icap": first, "second-opinion": more}})
         found = ask(server, MARK)
         assert (verdict(found), found.http_status) == ("MALICIOUS", 403)
         assert NAME in (found.header("X-Infection-Found") or "")
         assert verdict(ask(server, CLEAN)) == "CLEAN"
+        for name in ("icap", "second-opinion"):
+            assert server.metric("icapd_remote_engine_up", engine=name) == 1
+            assert server.metric("icapd_remote_scan_seconds_count", engine=name) == 2
     assert verdict(ask(server, b"harmless")) == "ERROR"
 
 

@@ -14,7 +14,7 @@ from icapd.cache.tiers import VerdictCache
 from icapd.config.schema import Cache
 from icapd.errors import LethalBody, Overloaded, ScanError, ScanTimedOut
 from icapd.scan.engine_api import RemoteBody, RemoteFailed
-from icapd.scan.model import EngineReport, Finding, FindingKind, Outcome, Verdict
+from icapd.scan.model import EngineReport, Finding, FindingKind, Outcome, Severity, Verdict
 from icapd.scan.pipeline import Examined, Judging, Pipeline
 from icapd.scan.remote import ABSENT, AGAIN_S, DOUBT_S
 from tests.scan.afar import (
@@ -307,3 +307,14 @@ def test_scans_are_counted_by_outcome(scene: Scene) -> None:
     scene.near.running[0].callback(local())
     counted = {labels[:2] for labels, _ in scene.counters.values()["icapd_remote_scan_seconds"]}
     assert counted == {(NAME, Outcome.FOUND)}
+
+
+def test_what_one_more_of_an_engine_says_bears_its_own_name(scene: Scene) -> None:
+    """The engine itself knows only what it is, not what its table is called."""
+    examining = scene.examine()
+    finding = Finding(FindingKind.MALWARE, "Evil", "icap", Severity.CRITICAL)
+    scene.afar.scans[0].callback(EngineReport("icap", Outcome.FOUND, (finding,)))
+    scene.near.running[0].callback(local())
+    report = report_of(examining)
+    assert report.verdict is Verdict.MALICIOUS
+    assert [(each.engine, each.findings[0].engine) for each in report.reports if each.findings] == [(NAME, NAME)]
