@@ -48,7 +48,7 @@ class PdfUnpacker:
         """Raises: LimitReached, DeadlineReached."""
         document = Document(sample.data, budget, self._options.max_stream_bytes)
         document.read()
-        is_locked = not _unlock(document, self._options.passwords)
+        is_locked = not _unlock(document, self._options.passwords, budget)
         packed = document.unpack_objects()
         found = Judge(document, budget).run()
         signs = [*found.signs, *_script_signs(found, budget), *_structure_signs(document, sample)]
@@ -91,11 +91,13 @@ def _members(
     yield from contents.rest()
 
 
-def _unlock(document: Document, passwords: Sequence[str]) -> bool:
+def _unlock(document: Document, passwords: Sequence[str], budget: Budget) -> bool:
     """Finds the keys of an encrypted document; False when it names an encryption that needs another password.
 
     Any trailer and cross-reference stream may name it, with an identifier that may stand in another one: which of
     them a reader believes is not for us to know.
+
+    Raises: DeadlineReached.
     """
     tables = [each.dictionary for each in document.streams if not each.is_plain]
     dictionaries = [each for each in (*document.trailers, *tables) if "Encrypt" in each or "ID" in each]
@@ -108,6 +110,7 @@ def _unlock(document: Document, passwords: Sequence[str]) -> bool:
         identifiers = [document.first(each.get("ID")) for each in dictionaries]
         firsts = [each[0] for each in identifiers if isinstance(each, list) and each and isinstance(each[0], bytes)]
         for identifier, password in product(_distinct([*firsts, b""]), ("", *passwords)):
+            budget.check_time()
             try:
                 document.cipher = Cipher(known, identifier if isinstance(identifier, bytes) else b"", password)
             except Locked:

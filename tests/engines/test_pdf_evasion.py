@@ -7,7 +7,8 @@ import zlib
 
 import pytest
 
-from engines.pdf import PdfOptions, contents, document
+from engines.pdf import PdfOptions, contents, document, unpacker
+from engines.pdf.crypt import Locked
 from engines.pdf.filters import Effort, decode
 from engines.pdf.values import Value
 from icapd.scan.model import Budget, FindingKind, Verdict
@@ -113,6 +114,21 @@ def test_configured_passwords_are_tried(revision: int) -> None:
     assert report.verdict is Verdict.MALICIOUS
     assert "encrypted:pdf" not in names(report)
     assert "encrypted:pdf" in names(scan(data, pdf=PdfOptions(passwords=["soup", "Secret"])))
+
+
+def test_the_time_is_asked_between_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    budget = Budget(time.monotonic() + 60)
+
+    def refuse(dictionary: object, identifier: bytes, password: str) -> None:
+        asked.append(password)
+        budget.deadline = 0.0
+        raise Locked
+
+    monkeypatch.setattr(unpacker, "Cipher", refuse)
+    data = encrypted(Encryption(6, b"secret"), CODE)
+    assert scan(data, pdf=PdfOptions(passwords=["soup", "bread"]), budget=budget).verdict is Verdict.ERROR
+    assert asked == [""]
 
 
 def test_passwords_are_counted() -> None:
