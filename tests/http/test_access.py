@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,25 @@ def test_a_reload_changes_the_tokens(serve: Serve) -> None:
     assert ask(served, CLEAN, token="a-token-that-is-good-from-now-on").status == 200
 
 
-def test_another_address_needs_a_restart(serve: Serve) -> None:
-    served = serve()
-    text = served.configuration.read_text()
-    served.configuration.write_text(text.replace(str(served.http_port), "1"))
-    assert reload(served).result == "failed"
-    assert ask(served, CLEAN).status == 200
+def test_another_address_needs_a_restart(server: Server) -> None:
+    text = server.configuration.read_text()
+    server.configuration.write_text(text.replace(str(server.http_port), "1"))
+    assert reload(server).result == "failed"
+    assert ask(server, CLEAN).status == 200
+    server.configuration.write_text(text)
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "authority")
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls") / "authority")
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Server]:
+    """Over https, with tokens; files of 8 MiB at most."""
+    folder = tmp_path_factory.mktemp("https")
+    with Server(folder, None, "https", max_body_bytes=8 * 1024 * 1024, **authority.files("icapd")) as running:
+        yield running
 
 
 def test_a_client_certificate_and_no_token(serve: Serve, authority: Authority, tmp_path: Path) -> None:
@@ -127,12 +136,11 @@ def test_where_both_are_configured_both_are_needed(serve: Serve, authority: Auth
     assert ask(served, CLEAN, token=None, tls=tls).status == 401
 
 
-def test_large_bodies_and_refusals_over_tls(serve: Serve, authority: Authority) -> None:
-    served = serve(scheme="https", max_body_bytes=8 * 1024 * 1024, **authority.files("icapd"))
+def test_large_bodies_and_refusals_over_tls(encrypted: Server, authority: Authority) -> None:
     tls = authority.client(None)
-    at_the_limit = ask(served, b"x" * 8 * 1024 * 1024, tls=tls)
+    at_the_limit = ask(encrypted, b"x" * 8 * 1024 * 1024, tls=tls)
     assert (at_the_limit.status, at_the_limit.json["size_bytes"]) == (200, 8 * 1024 * 1024)
-    too_large = ask(served, (b"x" * 1024 * 1024 for _ in range(9)), tls=tls)
+    too_large = ask(encrypted, (b"x" * 1024 * 1024 for _ in range(9)), tls=tls)
     assert (too_large.status, too_large.json["outcome"]) == (413, "too-large")
 
 
@@ -149,7 +157,7 @@ def test_who_shakes_no_hands_and_who_takes_no_end_are_cut_off(serve: Serve, auth
 
 
 def test_a_new_certificate_by_reload(serve: Serve, authority: Authority) -> None:
-    files = authority.files("icapd")
+    files = authority.files("to-be-renewed")
     served = serve(scheme="https", **files)
     assert ask(served, CLEAN, tls=authority.client(None)).status == 200
     another = Authority(authority.folder.parent / "renewed")
@@ -167,9 +175,8 @@ def test_a_new_certificate_by_reload(serve: Serve, authority: Authority) -> None
     assert not is_refused(another)
 
 
-def test_plain_http_on_a_tls_port_is_no_request(serve: Serve, authority: Authority) -> None:
-    served = serve(scheme="https", **authority.files("icapd"))
-    with served.connect() as client:
+def test_plain_http_on_a_tls_port_is_no_request(encrypted: Server, authority: Authority) -> None:
+    with encrypted.connect() as client:
         client.sendall(b"POST /scan HTTP/1.1\r\nHost: icapd\r\nContent-Length: 0\r\n\r\n")
         assert b"HTTP/1.1 200" not in client.recv(65536)
-    assert ask(served, CLEAN, tls=authority.client(None), **headers_of()).status == 200
+    assert ask(encrypted, CLEAN, tls=authority.client(None), **headers_of()).status == 200

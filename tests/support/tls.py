@@ -55,7 +55,7 @@ class Authority:
         return context
 
 
-_NEW_KEY = ("-newkey", "rsa:2048", "-nodes")
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 def _openssl(*arguments: str) -> None:
