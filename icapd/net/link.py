@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Protocol
 
 from icapd.icap import Connection, Message
@@ -31,6 +32,19 @@ class Producer(Protocol):
     def pauseProducing(self) -> None: ...
 
     def stopProducing(self) -> None: ...
+
+
+class Rest:
+    """Waits for the end of what is written: the producer that a transport asks for more once it has sent it all."""
+
+    def __init__(self, on_room: Callable[[], None]) -> None:
+        self.resumeProducing = on_room
+
+    def pauseProducing(self) -> None:
+        """Not called: only push producers are."""
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which the protocol hears too."""
 
 
 class Link(Protocol):

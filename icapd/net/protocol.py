@@ -6,7 +6,6 @@ requests past `limits.pipelined_bytes`, a body that passes through unspooled, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -28,7 +27,7 @@ from icapd.icap import (
     RequestHead,
     Wait,
 )
-from icapd.net.link import Phase, Producer
+from icapd.net.link import Phase, Producer, Rest
 from icapd.net.transaction import Transaction
 from icapd.observe.log import EventName
 
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from icapd.net.gateway import Gateway
 
 _PEER_TEXT_MAX = 200
+_CYCLES_A_TURN = 16
+"""Requests that came at once and are answered at once; others have their turn before the next of them."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -58,7 +59,7 @@ class IcapProtocol(Protocol):
         self._is_advancing = False
         self._reading_is_paused = False
         self._lingered_bytes = 0
-        self._rest: _Rest | None = None
+        self._rest: Rest | None = None
 
     # From the transport
 
@@ -107,6 +108,7 @@ class IcapProtocol(Protocol):
             return
         self._is_advancing = True
         codec = self.codec
+        cycles = 0
         try:
             if self._transaction is not None:
                 self._take_rest(self._transaction)
@@ -124,6 +126,10 @@ class IcapProtocol(Protocol):
                     self._next_cycle()
                     if not codec.buffered_bytes and not codec.has_eof:
                         break
+                    cycles += 1
+                    if cycles == _CYCLES_A_TURN:
+                        self._await_turn()
+                        break
                 elif event is _PAUSED:
                     break
         except PeerProtocolError as error:
@@ -137,6 +143,18 @@ class IcapProtocol(Protocol):
             self._linger()
         elif self._transaction is None and self.phase is _IDLE and codec.buffered_bytes:
             self.enter(_HEAD)
+
+    def _await_turn(self) -> None:
+        """Goes on after all others; the client sends no more meanwhile, or what is buffered would grow."""
+        if not self.codec.has_eof:
+            self.pause_reading()
+        self._gateway.reactor.callLater(0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self.transport.connected and self.phase is not _LINGERING:
+            if self._reading_is_paused:
+                self.resume_reading()
+            self._advance()
 
     def _dispatch(self, event: Event | Wait) -> None:
         transaction = self._transaction
@@ -219,7 +237,7 @@ class IcapProtocol(Protocol):
             return False
         if self._rest is None and self.transport.connected:
             self.enter(Phase.ANSWERING)
-            self._rest = _Rest(self._on_read)
+            self._rest = Rest(self._on_read)
             self.produce(self._rest, is_push=False)
         return self._rest is not None
 
@@ -373,19 +391,6 @@ class IcapProtocol(Protocol):
         self._lingered_bytes += len(data)
         if self._lingered_bytes > self._gateway.discard_bytes:
             self.transport.abortConnection()
-
-
-class _Rest:
-    """Waits for the end of what is written: the producer that a transport asks for more once it has sent it all."""
-
-    def __init__(self, on_room: Callable[[], None]) -> None:
-        self.resumeProducing = on_room
-
-    def pauseProducing(self) -> None:
-        """Not called: only push producers are."""
-
-    def stopProducing(self) -> None:
-        """The connection is lost, which the protocol hears too."""
 
 
 _IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY

@@ -42,6 +42,7 @@ class Wire:
     def __init__(self) -> None:
         self.sent = b""
         self.is_aborted = False
+        self.is_paused = False
         self.protocol: IcapProtocol | None = None
         self.socket = SimpleNamespace(family=1, send=self._take)
 
@@ -66,9 +67,11 @@ class Wire:
 
     def stopReading(self) -> None:
         """Tests feed no faster than they want to."""
+        self.is_paused = True
 
     def startReading(self) -> None:
         """The same."""
+        self.is_paused = False
 
     def abortConnection(self) -> None:
         self.is_aborted = True

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.net.conftest import unix_listener
+from tests.net.inside import Inside
 from tests.net.messages import KIB, MIB, fronts, get, halted_scanners, reqmod, resident_bytes, respmod, text
 from tests.support.eicar import EICAR
 from tests.support.icap_client import IcapClient, ReplyError, Request, chunk, chunked
@@ -39,6 +40,29 @@ def test_pipelined_requests_are_answered_in_order(server: Icapd) -> None:
         assert fourth.header("Methods") == "REQMOD, RESPMOD"
         assert client.read_reply().status == 404
         assert client.read_until_closed() == b""
+
+
+def test_many_at_once_are_answered_in_turns() -> None:
+    """A client that floods us keeps nobody else waiting for more than a few of its requests."""
+    inside = Inside()
+    options = Request("OPTIONS", "/scan").head("x")
+    wire = inside.connect(options * 40 + options[:9])
+    assert wire.sent.count(b"ICAP/1.0 200 OK") == 16
+    assert wire.is_paused
+    inside.clock.advance(0)
+
+    assert wire.sent.count(b"ICAP/1.0 200 OK") == 40
+    assert not wire.is_paused  # the last one is not whole
+    assert not inside.clock.getDelayedCalls()
+
+
+def test_who_is_gone_has_no_more_turns() -> None:
+    inside = Inside()
+    wire = inside.connect(Request("OPTIONS", "/scan").head("x") * 40)
+    wire.abortConnection()
+    inside.clock.advance(0)
+
+    assert wire.sent.count(b"ICAP/1.0 200 OK") == 16
 
 
 def test_requests_behind_one_that_is_judged_wait_within_a_bound(server: Icapd) -> None:
