@@ -17,6 +17,8 @@ SOURCE_BYTES_MAX: Final = 3 * 1024 * 1024
 SOURCE_LIMIT: Final = "office.max_macro_bytes"
 _STRONG: Final = frozenset({"run", "download", "network", "inject", "write", "protection"})
 _COMPILED_AUTO = re.compile(r"auto_?(?:open|close|exec)|document_(?:open|close)|workbook_(?:open|activate)")
+_LIBRARY: Final = "iwshruntimelibrary"
+"""Named in compiled projects that refer to Windows Script Host for its files or network alone."""
 _AUTO: Final = next(row for row in vba_table.ROWS if row.name == "vba:auto-exec")
 
 
@@ -143,7 +145,7 @@ def _compiled_signs(project: Project, written: str, found: list[Indicator], budg
     if not compiled.strip():
         return
     known = {row.group for row in found}
-    wide = compiled.replace("\0", "")
+    wide = compiled.replace("\0", "").replace(_LIBRARY, "")
     rows = [row for row in vba_table.ROWS if row.group in _STRONG - known and row.pattern is None]
     strong = [row for row in seen_in(wide, rows, budget.check_time) if not any(word in written for word in row.words)]
     starts = _COMPILED_AUTO.search(wide) is not None and "auto" not in known

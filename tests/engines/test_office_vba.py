@@ -177,6 +177,13 @@ def test_compiled_code_that_says_what_its_source_says_is_nothing() -> None:
     assert names(scan(compound(vba_streams({"M": said}, cache=cache)))) == {"vba:macros"}
 
 
+def test_a_reference_to_a_library_is_no_use_of_it() -> None:
+    code = "Sub Workbook_Open()\n Dim files As New FileSystemObject\n Range(1) = files.GetBaseName(a)\nEnd Sub"
+    compiled = b"\xcc\x61\xff\xff\0\0\0" + "wshom.ocx#Windows Script Host Object Model".encode("utf-16-le")
+    streams = vba_streams({"M": code}) | {"VBA/_VBA_PROJECT": compiled + b"\x12\0IWshRuntime" + b"Library\0"}
+    assert names(scan(compound(streams))) == {"vba:macros", "vba:auto-exec"}
+
+
 def test_modules_that_the_list_leaves_out_are_found() -> None:
     streams = vba_streams({"M": DECOY}) | {
         "VBA/Other": bytes(64) + compressed(module_text("Other", OPEN.format(CALC)))
