@@ -23,16 +23,16 @@ def is_volume(head: bytes) -> bool:
     if not head.startswith(_RAR5):
         return False
     at = len(_RAR5) + 4  # past its checksum
-    _, at = _vint(head, at)
-    kind, at = _vint(head, at)
-    flags, at = _vint(head, at)
+    _, at = vint(head, at)
+    kind, at = vint(head, at)
+    flags, at = vint(head, at)
     for bit in (_HAS_EXTRA, _HAS_DATA):
         if flags & bit:
-            _, at = _vint(head, at)
-    return kind == _RAR5_MAIN and bool(_vint(head, at)[0] & _VOLUME)
+            _, at = vint(head, at)
+    return kind == _RAR5_MAIN and bool(vint(head, at)[0] & _VOLUME)
 
 
-def _vint(head: bytes, at: int) -> tuple[int, int]:
+def vint(head: bytes, at: int) -> tuple[int, int]:
     """The number at an offset, seven bits a byte, and where the next one stands; 0 past the end."""
     number = shift = 0
     for byte in head[at : at + 10]:

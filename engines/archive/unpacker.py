@@ -9,6 +9,7 @@ from engines.archive import (
     gzip_files,
     library_files,
     rpm_files,
+    self_extracting,
     stream_files,
     unopened,
     xar_files,
@@ -52,6 +53,8 @@ def formats_of(sample: Sample) -> list[Format]:
     known = _BY_TYPE.get(sample.identity.media_type)
     if known is not None:
         formats.append(known)
+    if self_extracting.bears_mark(sample.data):
+        formats.append(self_extracting)
     if known is not library_files and library_files.bears_mark(sample.data):
         formats.append(library_files)
     return formats

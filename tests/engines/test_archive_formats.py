@@ -13,11 +13,12 @@ import pytest
 import zstandard
 
 from engines.archive import ArchiveOptions, binding, xar_files
+from engines.archive.self_extracting import MAX_MARKS
 from icapd.scan.model import FindingKind, Sample
 from tests.engines import archive_fixtures as made
 from tests.engines import archive_writing as written
 from tests.engines.archive_fixtures import SOUP
-from tests.engines.archive_probe import found, members, unpack
+from tests.engines.archive_probe import IDENTIFIER, found, members, unpack
 from tests.engines.samples import tar_of
 
 ONE = {"soup.txt": SOUP}
@@ -162,6 +163,30 @@ def test_a_name_is_for_people_alone() -> None:
     name = "../../etc/\x1bcron\n.d"
     [member] = members(unpack(Sample(tar_of({name: SOUP}))))
     assert member.name == "../../etc/\ufffdcron\ufffd.d"
+
+
+PROGRAM = b"MZ" + bytes(range(256)) * 8
+
+
+@pytest.mark.parametrize("archive", [made.SEVEN_ZIP, made.SEVEN_ZIP_ENCRYPTED, written.rar5(ONE), written.rar4(ONE)])
+def test_an_archive_behind_a_program_is_opened_as_what_it_is(archive: bytes) -> None:
+    (member,) = members(unpack(Sample(PROGRAM + archive)))
+    assert (member.data, member.name) == (archive, "appended-archive")
+    assert IDENTIFIER.identify(member).family == "archive"
+
+
+def test_a_program_that_knows_marks_of_archives_holds_none() -> None:
+    marks = b"7z\xbc\xaf\x27\x1c Rar!\x1a\x07\x00 Rar!\x1a\x07\x01\x00 "
+    assert unpack(Sample(PROGRAM + marks + PROGRAM + marks)) == []
+    assert unpack(Sample(b"no program" + made.SEVEN_ZIP)) == []
+
+
+def test_marks_in_a_program_at_the_limit_and_past_it() -> None:
+    mark = made.SEVEN_ZIP[:6]
+    (member,) = members(unpack(Sample(PROGRAM + mark * (MAX_MARKS - 1) + made.SEVEN_ZIP)))
+    assert member.data == made.SEVEN_ZIP
+    items = unpack(Sample(PROGRAM + mark * MAX_MARKS + made.SEVEN_ZIP))
+    assert found(items) == [(FindingKind.LIMIT, "archive.max_marks")]
 
 
 def test_folders_and_links_are_no_members() -> None:

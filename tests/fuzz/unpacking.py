@@ -45,6 +45,7 @@ TARGETS: Final[dict[str, bytes]] = {
     "7z": made.SEVEN_ZIP,
     "cab": made.CABINET,
     "iso9660": made.ISO9660[:60_000],
+    "program": b"MZ" + bytes(500) + made.SEVEN_ZIP,
     "tar": tar_of(_TWO),
     "rar4": written.rar4(_TWO),
     "rar5": written.rar5(_TWO),
