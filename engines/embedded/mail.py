@@ -35,6 +35,9 @@ _MBOX: Final = b"From "
 _NEW_MESSAGE: Final = b"\n\nFrom "
 _SPACE: Final = b" \t\r\n"
 _FIRST_LINE: Final = re.compile(rb"From |(?!--)[!-9;-~]{1,76}[ \t]*:")
+MAX_LOOKS: Final = 200_000
+"""At what begins like a boundary in one message: a quarter of a second's work."""
+LOOKS: Final = "embedded.max_boundaries"
 _SEARCHED_BYTES: Final = 1024 * 1024
 """May be searched for boundaries beside what an honest message of the greatest nesting needs."""
 
@@ -101,7 +104,10 @@ def _first_boundary(preamble: bytes) -> bytes:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads one message. State: how many parts were met, and how many bytes may still be searched for boundaries."""
+    """Reads one message.
+
+    State: how many parts were met, and how many bytes and places that look like boundaries may still be searched.
+    """
 
     sample: Sample
     data: bytes
@@ -109,6 +115,7 @@ class _Reader:
     budget: Budget
     bytes_to_search: int
     parts: int = 0
+    looks_left: int = MAX_LOOKS
 
     def mailbox(self, start: int) -> Iterator[Sample | Finding]:
         """mbox: messages one after the other, each behind a line that begins with "From "."""
@@ -162,6 +169,9 @@ class _Reader:
         opened = -1
         at = data.find(mark, start, end)
         while at >= 0:
+            self.looks_left -= 1
+            if self.looks_left < 0:
+                raise LimitReached(LOOKS)
             if at == start or data[at - 1 : at] in (b"\n", b"\r"):
                 line_end = data.find(b"\n", at, end)
                 line_end = end if line_end < 0 else line_end

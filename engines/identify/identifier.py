@@ -16,6 +16,9 @@ from icapd.scan.model import UNKNOWN_IDENTITY, Identity, Sample
 
 HEAD_BYTES: Final = 512
 LIBMAGIC_BYTES: Final = 2048
+MAX_ASKS: Final = 500
+"""Times libmagic is asked about a body and its members: with a millisecond each, ten thousand members of zeros are a
+bomb. What it is not asked about stays unknown, which every engine looks into."""
 PDF_HEADER_WITHIN_BYTES: Final = 1024
 """Readers open a PDF whose header stands anywhere in the first 1024 bytes (PDF 1.7, Appendix H, note 13)."""
 _ISO_OFFSET: Final = 0x8001
@@ -42,15 +45,19 @@ class Libmagic(Protocol):
 class ContentIdentifier:
     """The identifier over our table and libmagic.
 
-    State: `libmagic` is a loaded library handle or nothing; nothing else is kept.
+    State: `libmagic` is a loaded library handle or nothing; `_asks_left` is how often it may still be asked about
+    members of the body that was identified last.
     """
 
     name = "identify"
 
     def __init__(self, libmagic: Libmagic | None) -> None:
         self._libmagic = libmagic
+        self._asks_left = MAX_ASKS
 
     def identify(self, sample: Sample) -> Identity:
+        if not sample.trail:
+            self._asks_left = MAX_ASKS
         head = sample.head(HEAD_BYTES)
         if not head:
             return EMPTY
@@ -90,8 +97,9 @@ class ContentIdentifier:
         return UNKNOWN_IDENTITY if sample.coding else self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
 
     def _ask_libmagic(self, head: bytes) -> Identity:
-        if self._libmagic is None:
+        if self._libmagic is None or self._asks_left <= 0:
             return UNKNOWN_IDENTITY
+        self._asks_left -= 1
         media_type = self._libmagic.from_buffer(head)
         if media_type == UNKNOWN_IDENTITY.media_type:
             return UNKNOWN_IDENTITY

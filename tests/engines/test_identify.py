@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engines.identify import SPEC, IdentifyOptions, load_libmagic
-from engines.identify.identifier import ContentIdentifier
+from engines.identify.identifier import MAX_ASKS, ContentIdentifier
 from icapd.scan.engine_api import Identifier
 from icapd.scan.model import Identity, Sample
 from tests.engines import samples as s
@@ -183,3 +183,15 @@ def test_the_spec_can_do_without_libmagic() -> None:
     built = SPEC.build(IdentifyOptions(libmagic=False), {})
     assert isinstance(built, Identifier)
     assert built.identify(Sample(b"\x02\x03" * 100)).family == "unknown"
+
+
+def test_libmagic_is_asked_about_members_up_to_the_limit_and_of_each_body_anew() -> None:
+    libmagic = CountingLibmagic("image/x-odd")
+    identifier = ContentIdentifier(libmagic)
+    for _ in range(2):
+        libmagic.seen.clear()
+        body = Sample(b"\x02\x03" * 50)
+        identities = [identifier.identify(body)]
+        identities += [identifier.identify(body.member(b"\x02\x03", "a")) for _ in range(MAX_ASKS)]
+        assert len(libmagic.seen) == MAX_ASKS
+        assert [found.family for found in identities] == ["image"] * MAX_ASKS + ["unknown"]

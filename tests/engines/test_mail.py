@@ -14,6 +14,7 @@ import pytest
 from engines.embedded import EmbeddedOptions, coded
 from engines.embedded.coded import MAX_STEPS, from_base64, from_quoted_printable, from_uuencode
 from engines.embedded.headers import read_headers
+from engines.embedded.mail import MAX_LOOKS
 from icapd.scan.model import Budget, Sample
 from tests.engines.embedded_probe import FILE, IDENTIFIER, members, names, unpack
 from tests.engines.samples import zip_of
@@ -284,3 +285,11 @@ def test_windows_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int) -> N
     decoded = from_base64(packed), from_quoted_printable(printed), from_uuencode(lines)
     monkeypatch.setattr(coded, "WINDOW_BYTES", random.randrange(80, 200))
     assert (from_base64(packed), from_quoted_printable(printed), from_uuencode(lines)) == decoded
+
+
+def test_places_that_look_like_boundaries_at_the_limit_and_past_it() -> None:
+    def body(count: int) -> bytes:
+        return HEAD + b"Content-Type: multipart/mixed; boundary=B\r\n\r\n" + b"--Bx\n" * count
+
+    assert names(unpack(body(MAX_LOOKS))) == []
+    assert names(unpack(body(MAX_LOOKS + 1))) == ["embedded.max_boundaries"]
