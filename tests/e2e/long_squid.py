@@ -45,6 +45,13 @@ def test_a_hundred_downloads_are_whole(squid: Squid, origin: Origin, at_once: in
         assert list(browsers.map(download, enumerate(sizes))) == [(200, True, True)] * 100
 
 
+def test_a_body_that_needs_more_drips_than_its_beginning_may_have(squid: Squid, origin: Origin) -> None:
+    """Squid stalls after every three megabytes: without an allowance that grows, this one came to a hundred."""
+    body = clean_bytes(200 * MIB)
+    answer = fetch(squid.port, origin.serve("/long/larger", Page(body)))
+    assert (answer.status, answer.is_whole, answer.body == body) == (200, True, True)
+
+
 @pytest.mark.parametrize("size", [*SIZES, *LARGE])
 def test_no_bad_body_arrives_whole(squid: Squid, origin: Origin, size: int) -> None:
     body = zip_with_eicar(size)

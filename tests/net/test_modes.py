@@ -293,3 +293,22 @@ def test_a_stall_before_anything_may_go_is_ended_by_a_drip(mode: str) -> None:
     wire = asked(inside, body)
     inside.clock.advance(0.06)
     assert early(wire) == body[:1]
+
+
+def test_however_large_a_body_is_its_drips_are_not_used_up() -> None:
+    """Squid 5.7 stalls after every three megabytes, and is woken by nothing else where bodies are held."""
+    inside = Inside(
+        delivery={"mode": "hold", "drip_bytes": 2}, spool={"total_memory_bytes": 64 * 1024 * KIB}, **SQUID
+    )
+    piece = numbered(1024 * KIB)
+    wire = asked(inside, piece)
+    assert wire.protocol is not None
+    inside.clock.pump([0.06] * 100)
+    given = early(wire)
+    assert given is not None
+    assert len(given) == 3
+    for number in range(4, 12):
+        wire.protocol.dataReceived(chunk(piece))
+        inside.clock.advance(0.06)
+        given = early(wire)
+        assert given == piece[:number]

@@ -93,3 +93,11 @@ def test_the_end_is_final() -> None:
     stalled.stall.end()
     stalled.stall.restart()
     assert stalled.clock.getDelayedCalls() == []
+
+
+def test_as_a_body_grows_more_may_be_dripped() -> None:
+    stalled = Stalled(1)
+    for more, woken in ((0, 1), (0, 1), (1, 2), (1, 2), (3, 4)):
+        stalled.stall.restart(more)
+        stalled.wait(100)
+        assert len(stalled.woken_at) == woken

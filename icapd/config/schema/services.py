@@ -124,7 +124,8 @@ class Delivery(Table):
         32,
         ge=1,
         le=64,
-        description="dripped from one body at most; within one stall each waits twice as long as the last",
+        description="dripped from one body at most, and one more for each MiB of it; within one stall each waits "
+        "twice as long as the last",
     )
     broken_url_ttl_s: float = Field(
         300.0,
