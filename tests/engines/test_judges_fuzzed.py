@@ -1,21 +1,27 @@
-"""A little of the fuzzing of engines that open nothing in every run."""
+"""A little of the fuzzing of engines that open nothing in every run, and every input that it once kept."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.fuzz.judging import TARGETS, check_one
+from tests.fuzz.fuzz_judges import FOUND
+from tests.fuzz.judging import TARGETS, check, made
 
 INPUTS = 60
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_faults_break_no_rule(target: str) -> None:
-    check, good = TARGETS[target]
-    for data in good:
-        check(data)
+    for data in TARGETS[target][1]:
+        check(target, data)
     random = Random(target)
     for _ in range(INPUTS):
-        check_one(target, random)
+        check(target, made(target, random))
+
+
+@pytest.mark.parametrize("path", sorted(FOUND.glob("*/*.bin")), ids=lambda path: path.name)
+def test_what_was_found_stays_mended(path: Path) -> None:
+    check(path.parent.name, path.read_bytes())

@@ -1,39 +1,35 @@
-"""Fuzzes the engines that open nothing for a given time:  python -m tests.fuzz.fuzz_judges 600 [SEED] [TARGET ...]
+"""Fuzzes an engine that opens nothing for a given time:  python -m tests.fuzz.fuzz_judges TARGET 600 [SEED]
 
-TARGET is a name of `tests.fuzz.judging.TARGETS`; without any all take turns. An input that breaks a rule is shown
-with what broke, and the status is 1: put it into a test.
+TARGET is a name of `tests.fuzz.judging.TARGETS`. An input that breaks a rule is kept in tests/fuzz/found_judges,
+where the tests replay it from then on; the status is then 1.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from random import Random
+from pathlib import Path
 
-from tests.fuzz.judging import TARGETS, check_one
+from tests.fuzz.judging import TARGETS, check, made
+from tests.fuzz.running import fuzz
+
+FOUND = Path(__file__).parent / "found_judges"
 
 
 def main(arguments: list[str]) -> int:
-    """Returns: the exit status; what broke a rule is raised."""
+    """Returns: the exit status."""
     try:
-        duration_s = float(arguments[0])
-        seed = int(arguments[1]) if len(arguments) > 1 else time.time_ns()
+        name, duration_s = arguments[0], float(arguments[1])
+        seed = int(arguments[2]) if len(arguments) > 2 else time.time_ns()
     except (IndexError, ValueError):
+        name = ""
+    if name not in TARGETS:
         print(__doc__, file=sys.stderr)
         return 2
-    names = arguments[2:] or list(TARGETS)
-    if not TARGETS.keys() >= set(names):
-        print(__doc__, file=sys.stderr)
-        return 2
-    print(f"seed {seed}", flush=True)
-    random = Random(seed)
-    end = time.monotonic() + duration_s
-    count = 0
-    while time.monotonic() < end:
-        check_one(names[count % len(names)], random)
-        count += 1
-    print(f"{count} inputs in {duration_s:g} s, none broke a rule")
-    return 0
+    FOUND.mkdir(exist_ok=True)
+    return fuzz(
+        duration_s, seed, lambda random: made(name, random), lambda data, random: check(name, data), FOUND / name
+    )
 
 
 if __name__ == "__main__":
