@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IAddress
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 
 from icapd.net.link import LOCAL
 from icapd.net.protocol import IcapProtocol
+from icapd.net.surplus import SurplusProtocol
 from icapd.observe.log import EventName
 
 if TYPE_CHECKING:
@@ -35,15 +37,21 @@ class Connected(Protocol):
 
 
 C = TypeVar("C", bound=Connected)
+_SURPLUS_MAX = 32
+"""Clients past the limit that are told so at a time; more are closed without an answer."""
 
 
 class Clients(Generic[C]):
-    """State: `connections`, the open ones, in no order. `section` is that of the keys that say who may connect."""
+    """State: `connections`, the open ones, in no order; `_surplus`, those past the limit, until they are closed.
+
+    `section` is that of the keys that say who may connect.
+    """
 
     section = "server"
 
     def __init__(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
         self.connections: set[C] = set()
+        self._surplus: set[C] = set()
         self._serve_by(gateway, allow_clients, max_connections)
 
     def _serve_by(self, gateway: Gateway, allow_clients: list[str], max_connections: int) -> None:
@@ -65,20 +73,27 @@ class Clients(Generic[C]):
 
     def _admit(self, addr: IAddress | None) -> str | None:
         """The name of one more client; None for one whose connection is to be closed at once."""
-        peer = getattr(addr, "host", None) or LOCAL
-        counters = self._gateway.counters
+        peer = self._peer(addr)
+        return peer if peer is not None and self._has_room_for(peer) else None
+
+    def _peer(self, addr: IAddress | None) -> str | None:
+        """The name of a client that may connect."""
+        peer: str = getattr(addr, "host", None) or LOCAL
         if peer != LOCAL and not self._may_connect(peer):
-            counters.add("icapd_connections_refused_total", ("address",))
-            reason = f"not in {self.section}.allow_clients"
-            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason=reason)
+            self._refused(peer, "address", "not in {}.allow_clients")
             return None
-        if len(self.connections) >= self._max_connections:
-            counters.add("icapd_connections_refused_total", ("max_connections",))
-            reason = f"{self.section}.max_connections"
-            self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason=reason)
-            return None
-        counters.add("icapd_connections_total")
         return peer
+
+    def _has_room_for(self, peer: str) -> bool:
+        if len(self.connections) >= self._max_connections:
+            self._refused(peer, "max_connections", "{}.max_connections")
+            return False
+        self._gateway.counters.add("icapd_connections_total")
+        return True
+
+    def _refused(self, peer: str, label: str, reason: str) -> None:
+        self._gateway.counters.add("icapd_connections_refused_total", (label,))
+        self._gateway.log.event(EventName.CLIENT_REFUSED, peer=peer, reason=reason.format(self.section))
 
     def _is_allowed(self, peer: str) -> bool:
         address = ipaddress.ip_address(peer.partition("%")[0])
@@ -88,7 +103,7 @@ class Clients(Generic[C]):
     def sweep(self) -> None:
         """Ends the phases that are past their time."""
         now = self._gateway.now()
-        for protocol in [protocol for protocol in self.connections if protocol.deadline <= now]:
+        for protocol in [each for each in chain(self.connections, self._surplus) if each.deadline <= now]:
             try:
                 protocol.timed_out()
             except Exception:  # the border: an error of ours ends this connection, not the sweep of all others
@@ -118,9 +133,14 @@ class IcapFactory(Clients[IcapProtocol], Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> IcapProtocol | None:
         """A protocol for one more client; None closes the connection at once."""
-        peer = self._admit(addr)
+        peer = self._peer(addr)
         if peer is None:
             return None
-        protocol = IcapProtocol(self._gateway, peer, self.connections)
-        self.connections.add(protocol)
+        kind, connections = IcapProtocol, self.connections
+        if not self._has_room_for(peer):
+            if len(self._surplus) >= _SURPLUS_MAX:
+                return None
+            kind, connections = SurplusProtocol, self._surplus
+        protocol = kind(self._gateway, peer, connections)
+        connections.add(protocol)
         return protocol

@@ -9,7 +9,7 @@ import sys
 from icapd.observe.log import EventLog, EventName
 
 _A_SCANNER = 2  # its channel and its pidfd
-_A_FRONT = 64  # listeners, logs, memcached, the reactor's own, large bodies; and a few to spare
+_A_FRONT = 96  # listeners, logs, memcached, the reactor's own, large bodies, surplus clients; and a few to spare
 
 
 def raise_descriptor_limit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.icap_client import IcapClient, Reply, Request
 from tests.support.icapd import Icapd, merged
 from tests.support.process import wait_until
 
+SURPLUS_MAX = 32
 POLICIES = ("strict", "balanced", "open")
 
 
@@ -113,10 +115,21 @@ def test_connections_at_the_limit_and_one_past_it(tight: Icapd) -> None:
     refused = tight.metric("icapd_connections_refused_total", reason="max_connections")
     clients = [IcapClient(tight.address) for _ in range(8)]
     for client in clients:
-        assert client.exchange(respmod(None, "/open", allow="204")).status == 204
+        reply = client.exchange(respmod(None, "/open", allow="204"))
+        assert reply.status == 204
+    istag = reply.header("ISTag")
     with IcapClient(tight.address) as ninth:
+        ninth.send(respmod(None, "/open", allow="204").head("x"))
+        reply = ninth.read_reply()
+        assert (reply.status, reply.header("Connection"), reply.body_kind) == (503, "close", "null-body")
+        assert reply.header("ISTag") == istag
         assert ninth.read_until_closed() == b""
     assert tight.metric("icapd_connections_refused_total", reason="max_connections") == refused + 1
+    with ExitStack() as surplus:
+        told = [surplus.enter_context(IcapClient(tight.address)) for _ in range(SURPLUS_MAX)]
+        assert [client.read_reply().status for client in told] == [503] * SURPLUS_MAX
+        with IcapClient(tight.address) as one_more:
+            assert one_more.read_until_closed() == b""
     clients.pop().close()
     wait_until(lambda: tight.metric("icapd_open_connections") == 7, "a place is free")
     assert ask(tight, respmod(None, "/open", allow="204")).status == 204

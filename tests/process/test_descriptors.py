@@ -26,8 +26,8 @@ def warnings(limit: int, connections: int, fronts: int) -> list[dict[str, object
 
 
 def test_what_is_just_enough_and_one_less() -> None:
-    """A front has its share of the connections, rounded up, two descriptors for each scanner and 64 for the rest."""
-    wanted = 501 + 6 + 64
+    """A front has its share of the connections, rounded up, two descriptors for each scanner and 96 for the rest."""
+    wanted = 501 + 6 + 96
 
     assert warnings(wanted, 1001, 2) == []
     [warning] = warnings(wanted - 1, 1001, 2)
@@ -36,7 +36,7 @@ def test_what_is_just_enough_and_one_less() -> None:
 
 
 def test_a_front_has_room_for_one_client_at_least() -> None:
-    assert [room_for_clients(limit, 3) for limit in (3, 71, 72, 1024)] == [1, 1, 2, 954]
+    assert [room_for_clients(limit, 3) for limit in (3, 103, 104, 1024)] == [1, 1, 2, 922]
 
 
 def test_too_little_room_is_shared_in_proportion() -> None:
@@ -46,17 +46,17 @@ def test_too_little_room_is_shared_in_proportion() -> None:
 
 
 def test_clients_leave_enough_to_work_with(serve: Serve) -> None:
-    """More of them than there are descriptors for are closed at once, and no body is refused on their account."""
+    """More of them than there are descriptors for are told so or closed, and no body is refused on their account."""
     server = serve()
     room = 10
-    lower_limit(server.child.pid, room + 2 * 2 + 64)
+    lower_limit(server.child.pid, room + 2 * 2 + 96)
     kill(front_pids(server)[0])
     trees(server)  # the next front, with all its scanners
     with ExitStack() as stack:
         clients = [stack.enter_context(IcapClient(server.address)) for _ in range(room)]
         assert [client.exchange(OPTIONS).status for client in clients] == [200] * room
-        late = stack.enter_context(socket.create_connection(server.address, timeout=10))
-        assert late.recv(1) == b""
+        late = [stack.enter_context(socket.create_connection(server.address, timeout=10)) for _ in range(33)]
+        assert [one.recv(12) for one in late] == [b"ICAP/1.0 503"] * 32 + [b""]
 
         [tree] = trees(server)
         for pid in tree.scanners:

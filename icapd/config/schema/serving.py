@@ -44,7 +44,7 @@ class Server(Table):
         description="hold client connections; auto = a quarter of the cores, at least 2 of 2",
     )
     max_connections: int = Field(
-        12_000, ge=1, description="client connections over all fronts; more are closed at once"
+        12_000, ge=1, description="client connections over all fronts; more are told so (ICAP 503) and closed"
     )
     allow_clients: list[Network] = Field(
         ["127.0.0.0/8", "::1/128"],
