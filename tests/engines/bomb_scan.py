@@ -11,6 +11,7 @@ import time
 
 from engines.embedded import SPEC as EMBEDDED
 from engines.embedded import EmbeddedOptions
+from engines.identify import load_libmagic
 from engines.identify.identifier import ContentIdentifier
 from icapd.scan.engine_api import Unpacker
 from icapd.scan.merge import merge
@@ -29,7 +30,7 @@ def main() -> None:
     archive = unpacker()
     embedded = EMBEDDED.build(EmbeddedOptions(), {})
     assert isinstance(embedded, Unpacker)
-    engines = EngineSet(ContentIdentifier(None), (), (archive, embedded))
+    engines = EngineSet(ContentIdentifier(load_libmagic()), (), (archive, embedded))
     data = sys.stdin.buffer.read()
     before_bytes = memory_bytes("VmRSS")
     started = time.process_time()

@@ -101,6 +101,16 @@ BOMBS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
         {"limit:archive.max_held_bytes", "limit:archive.max_ratio"},
     ),
     "a dictionary of 256 MiB": (large_dictionary, {"limit:archive.max_dictionary_bytes"}),
+    "11,000 members of zeros": (
+        lambda: zip_of({str(n): ZEROS[:1_000] for n in range(11_000)}),
+        {"limit:archive.max_members"},
+    ),
+    "ten million boundaries that are none": (
+        lambda: gzip.compress(
+            b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=B\r\n\r\n" + b"--Bx\r\n" * 10_000_000, 1
+        ),
+        {"limit:embedded.max_boundaries"},
+    ),
     "100,000 entries of tar": (many_in_a_tar, {"limit:archive.max_members"}),
     "100,000 entries of cpio": (
         lambda: written.cpio({f"{n}": b"" for n in range(100_000)}),
