@@ -35,6 +35,7 @@ from icapd.worker.rules import make_rules
 from icapd.worker.sandbox import Confinement, Sandbox
 from icapd.worker.selftest import notes_of, try_engines
 from icapd.worker.supervisor import Supervisor
+from icapd.worker.system import require_system_calls
 
 
 def serve(loaded: Loaded, origin: Origin) -> int:
@@ -44,6 +45,7 @@ def serve(loaded: Loaded, origin: Origin) -> int:
     Raises: ConfigurationError when the rules, lists or addresses cannot be used.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # one that comes too early waits until we can take it
+    require_system_calls()
     inherited, service_manager = take_inherited(), ServiceManager()
     settings = loaded.settings
     edition = make_edition(loaded)
