@@ -11,7 +11,7 @@ from typing import Self
 
 Headers = Sequence[tuple[str, str]]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 READ_BYTES = 256 * 1024
 
 _STATUS_LINE = re.compile(rb"ICAP/1\.0 ([1-5][0-9]{2}) ([\x20-\x7e]*)")
