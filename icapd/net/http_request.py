@@ -20,6 +20,8 @@ from icapd.net.http_form import read_parameters
 DESCRIPTION_PATH: Final = "/openapi.json"
 NAME_CHARACTERS_MAX: Final = 1024
 _METHODS: Final = {SCAN_PATH: b"POST", DESCRIPTION_PATH: b"GET, HEAD"}
+_ORIGIN = re.compile(rb"\Ahttps?://[^/?#]+(?=[/?]|\Z)", re.IGNORECASE)
+"""Of a target in absolute form, which is to be accepted as well (RFC 9112 §3.2.2)."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _MEDIA_TYPE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,127}[ \t]*(?:;.*)?")
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
@@ -71,7 +73,7 @@ def read_request(request: h11.Request, tokens: Tokens, head_bytes_max: int) -> S
     """What to do with a request, by its head alone."""
     if _size_of(request) > head_bytes_max:  # h11 measures those that do not come at once
         return Refusal(431, f"the head is larger than {head_bytes_max} bytes")
-    target, _, query = request.target.partition(b"?")
+    target, _, query = _ORIGIN.sub(b"", request.target, count=1).partition(b"?")
     path = target.decode("ascii", "backslashreplace")
     methods = _METHODS.get(path)
     if methods is None:

@@ -168,6 +168,10 @@ def test_the_longest_name_there_may_be(server: Server) -> None:
         ("PUT", "/scan", 405, "POST"),
         ("POST", "/openapi.json", 405, "GET, HEAD"),
         ("POST", "/scan/", 404, None),
+        ("GET", "http://icapd/scan", 405, "POST"),
+        ("POST", "http:///scan", 404, None),
+        ("POST", "ftp://icapd/scan", 404, None),
+        ("POST", "/http://icapd/scan", 404, None),
         ("GET", "/", 404, None),
         ("CONNECT", "example.org:443", 404, None),
     ],
@@ -175,6 +179,12 @@ def test_the_longest_name_there_may_be(server: Server) -> None:
 def test_other_methods_and_paths(server: Server, method: str, target: str, status: int, allow: str | None) -> None:
     answer = ask(server, None, target, method=method)
     assert (answer.status, answer.headers.get("allow")) == (status, allow)
+
+
+@pytest.mark.parametrize("origin", ["http://icapd", "HTTPS://other.example:8443"])
+def test_a_target_in_absolute_form(server: Server, origin: str) -> None:
+    answer = ask(server, CLEAN, f"{origin}/scan?filename=a.txt")
+    assert (answer.status, answer.json["name"]) == (200, "a.txt")
 
 
 def test_a_head_request_gets_no_body(server: Server) -> None:
