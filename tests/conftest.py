@@ -26,9 +26,9 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="module")
 def icapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Icapd]:
-    """A server with the shipped defaults; a module that needs another configuration has its own fixture."""
+    """A server with all shipped rules; a module that needs another configuration has its own fixture."""
     directory: Path = tmp_path_factory.mktemp("icapd")
-    with Icapd(directory) as running:
+    with Icapd(directory, {"engines": {"yara": {"rules": ["conf/rules"]}}}) as running:
         yield running
 
 

@@ -29,9 +29,9 @@ def compile_rules(material: Material, backend: Backend) -> tuple[list[Ruleset], 
     refused: Refused = {path: [] for path in sources}
     rulesets: list[Ruleset] = []
     if backend != "yara":
-        refused = _refused(sources, _yara_x_problems)
-        if accepted := {path: source for path, source in sources.items() if path not in refused}:
-            rulesets.append(YaraXRuleset(_compile_yara_x(accepted)))
+        compiled, refused = _compile_yara_x(sources)
+        if compiled is not None:
+            rulesets.append(YaraXRuleset(compiled))
     if backend != "yara-x":
         left = {path: sources[path] for path in refused}
         unfit = _refused(left, _yara_problems)
@@ -59,7 +59,21 @@ def _decode(material: Material) -> tuple[dict[str, str], list[Problem]]:
     return sources, problems
 
 
-def _compile_yara_x(sources: dict[str, str]) -> yara_x.Rules:
+def _compile_yara_x(sources: dict[str, str]) -> tuple[yara_x.Rules | None, Refused]:
+    """The files that YARA-X takes, compiled, if there are any; and the others. All are tried at once before each one
+    alone, as compiling is most of what a start costs and most sets are sound."""
+    refused: Refused = {}
+    try:
+        return _build_yara_x(sources), refused
+    except yara_x.CompileError:
+        refused = _refused(sources, _yara_x_problems)
+    return _build_yara_x({path: source for path, source in sources.items() if path not in refused}), refused
+
+
+def _build_yara_x(sources: dict[str, str]) -> yara_x.Rules | None:
+    """Raises: yara_x.CompileError."""
+    if not sources:
+        return None
     compiler = _yara_x_compiler()
     for path, source in sources.items():
         compiler.new_namespace(path)
