@@ -129,8 +129,8 @@ class VerdictStore:
             self._ages = self._env.open_db(b"ages")
             self._meta = self._env.open_db(b"meta")
             self._check_format()
-            self._inode = self._data_path.stat().st_ino
-            self._file_bytes = 0
+            status = self._data_path.stat()
+            self._inode, self._file_bytes = status.st_ino, status.st_size
         except BaseException:
             self._env.close()
             raise

@@ -174,7 +174,7 @@ def echo_reply(
     is_request = head.method == "REQMOD"
     http_head = head.http_request if is_request else head.http_response
     if body is None and not http_head:
-        return Reply(418, istag)
+        return Reply(418, istag, fields)
     return Reply(
         200,
         istag,

@@ -207,6 +207,8 @@ class IcapProtocol(Protocol):
             return
         data, end = rest
         transaction.on_body(data)
+        if self._transaction is not transaction:
+            return
         if end is PREVIEW_END:
             self._extend_deadline()
             transaction.on_preview_end()

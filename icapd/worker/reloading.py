@@ -160,7 +160,8 @@ class Reloads:
     def _take(self, checked: Checked, descriptors: list[int]) -> None:
         """Raises: MsgspecError, ValueError."""
         self._notes = checked.notes
-        self.wanted = frozenset(checked.watched)
+        if checked.watched or not checked.problems:  # one that failed before it read any says nothing of them
+            self.wanted = frozenset(checked.watched)
         if checked.problems:
             self._fail([Problem(where, what) for where, what in checked.problems])
             return

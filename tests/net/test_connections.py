@@ -212,6 +212,7 @@ def test_a_request_without_the_message_it_is_about_has_nothing_to_give_back(serv
         client.send(data + b"\r\n" + section)
         reply = client.read_reply()
         assert (reply.status, reply.header("Connection"), reply.body_kind) == (418, None, "null-body")
+        assert reply.header("X-Response-Info")
         client.send(data + b"Allow: 204\r\n\r\n" + section)
         assert client.read_reply().status == 204
 
