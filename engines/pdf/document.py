@@ -117,7 +117,6 @@ class Document:
         self._count = 0
         self._bodies_left = 4 * len(data) + _OVERLAP_BYTES
         self._streams_left = 2 * len(data) + _OVERLAP_BYTES
-        self._outside = [(0, len(data))]
 
     def read(self) -> None:
         """Indexes the whole file, reads what tells something, and every stream's dictionary.
@@ -161,22 +160,18 @@ class Document:
         self.limits.add(reached.limit)
 
     def _find_trailers(self) -> None:
-        """The trailers that stand outside of streams; everywhere, if objects stand inside of them."""
-        for start, end in self._outside:
-            at = self.data.find(b"trailer", start, end)
-            while at >= 0:
-                value, _ = self._reader.value(at + 7)
-                if isinstance(value, dict):
-                    self.trailers.append(value)
-                at = self.data.find(b"trailer", at + 7, end)
+        """Every trailer, also one that stands in the data of a stream: `startxref` may lead there."""
+        at = self.data.find(b"trailer")
+        while at >= 0:
+            value, _ = self._reader.value(at + 7)
+            if isinstance(value, dict):
+                self.trailers.append(value)
+            at = self.data.find(b"trailer", at + 7)
 
     def _find_objects(self) -> None:
         data = self.data
         end_stream = _Next(data, b"endstream")
         end_object = _Next(data, b"endobj")
-        outside: list[tuple[int, int]] = []
-        resume = 0
-        has_inner = False
         for candidate, match in enumerate(_OBJ.finditer(data)):
             if candidate > CANDIDATES_MAX:
                 raise LimitReached(OBJECTS_LIMIT)
@@ -186,14 +181,8 @@ class Document:
                 continue
             self._take_one()
             found = self._object(int(head[1]), int(head[2]), match.end(), end_stream, end_object)
-            has_inner |= at < resume
             if found is not None and found.stream is not None:
                 self._keep_stream(found, match.end())
-                if at >= resume:
-                    outside.append((resume, found.stream[0]))
-                resume = max(resume, found.stream[1])
-        if not has_inner:
-            self._outside = [*outside, (resume, len(data))]
 
     def _keep_stream(self, found: Object, at: int) -> None:
         self.streams.append(found)

@@ -234,3 +234,16 @@ def test_text_is_what_a_page_is_written_in() -> None:
     assert not contents.is_contents(b"echo off\x00 " * 9)
     assert not contents.is_contents(b"<html> soup and bread and soup and bread")
     assert contents.is_contents(b"1 0 0 1 72 720 cm BT ET")
+
+
+def trailer_in_stream(encryption: Encryption) -> bytes:
+    """An encrypted file whose cross-reference table and trailer stand in the data of a stream."""
+    data = encrypted(encryption, CODE)
+    head, _, tail = data.partition(b"xref\n")
+    table = b"xref\n" + tail.partition(b"startxref")[0]
+    return head + b"9 0 obj\n" + stream(table, "", ()) + b"\nendobj\nstartxref\n%d\n%%%%EOF\n" % (len(head) + 40)
+
+
+def test_a_trailer_inside_a_stream_names_the_encryption() -> None:
+    assert scan(trailer_in_stream(Encryption(3))).verdict is Verdict.MALICIOUS
+    assert "encrypted:pdf" in names(scan(trailer_in_stream(Encryption(3, b"secret"))))
