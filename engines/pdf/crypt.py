@@ -48,6 +48,16 @@ class Cipher:
             self._key = _key_40_to_128(dictionary, revision, version, identifier, padded)
         self._keeps_metadata_plain = dictionary.get("EncryptMetadata") is False
 
+    def is_like(self, other: Cipher) -> bool:
+        """Whether both read every stream and string alike."""
+        return (
+            self._key == other._key
+            and self._method == other._method
+            and self._string_method == other._string_method
+            and self._keeps_metadata_plain == other._keeps_metadata_plain
+            and self._dictionary.get("CF") == other._dictionary.get("CF")
+        )
+
     def stream(
         self, raw: bytes, number: int, generation: int, kind: Value, filters: list[str], parameters: Value
     ) -> bytes:

@@ -102,7 +102,7 @@ class Document:
         self.escaped: set[str] = set()
         self.limits: set[str] = set()
         self.problems: set[str] = set()
-        self.cipher: Cipher | None = None
+        self.ciphers: list[Cipher] = []
         self._budget = budget
         self._max_stream_bytes = max_stream_bytes
         self._effort = Effort()
@@ -319,16 +319,21 @@ class Document:
             return Decoded(b"")
         self._budget.check_time()
         raw = bytes(self.data[holder.stream[0] : self._end_by_reference(holder, holder.stream)])
-        if self.cipher is None:
+        if not self.ciphers:
             return self._undone(raw, holder)
         names, parameters = self.filters_of(holder)
         own = parameters[0] if names[:1] == ["Crypt"] and parameters else None
-        plain = self.cipher.stream(raw, holder.number, holder.generation, holder.dictionary.get("Type"), names, own)
-        decoded = self._undone(plain, holder)
-        if decoded.is_whole:
-            return decoded
+        kind = holder.dictionary.get("Type")
+        best: Decoded | None = None
+        for cipher in self.ciphers:
+            plain = cipher.stream(raw, holder.number, holder.generation, kind, names, own)
+            decoded = self._undone(plain, holder)
+            if decoded.is_whole:
+                return decoded
+            best = best or decoded
+        assert best is not None
         unsealed = self._undone(raw, holder)  # an encryption that only pretends to be one
-        return unsealed if unsealed.is_whole and unsealed.data else decoded
+        return unsealed if unsealed.is_whole and unsealed.data else best
 
     def _undone(self, raw: bytes, holder: Object) -> Decoded:
         names, parameters = self.filters_of(holder)
@@ -347,10 +352,10 @@ class Document:
                     return stream[0] + each.value
         return stream[1]
 
-    def plain(self, holder: Object, value: Value) -> Value:
-        """A string of an object, decrypted; text stays as it is, as ciphertext is none."""
-        if not isinstance(value, bytes) or self.cipher is None or not holder.number or holder.is_packed:
-            return value
-        if len(value) >= _TEXT_BYTES and not value.translate(None, _TEXT):
-            return value
-        return self.cipher.string(value, holder.number, holder.generation)
+    def readings(self, holder: Object, value: Value) -> list[Value]:
+        """What a string of an object may mean: decrypted; also as it stands, if that is text."""
+        if not isinstance(value, bytes) or not self.ciphers or not holder.number or holder.is_packed:
+            return [value]
+        read: list[Value] = [value] if len(value) >= _TEXT_BYTES and not value.translate(None, _TEXT) else []
+        read += [cipher.string(value, holder.number, holder.generation) for cipher in self.ciphers]
+        return read

@@ -24,3 +24,7 @@ def encrypted(trail: Trail) -> Finding:
 
 def unsupported(filter_name: str, trail: Trail) -> Finding:
     return Finding(FindingKind.UNSUPPORTED, f"unsupported:pdf-filter-{filter_name}", ENGINE, Severity.MEDIUM, trail)
+
+
+def several_encryptions(trail: Trail) -> Finding:
+    return Finding(FindingKind.UNSUPPORTED, "unsupported:pdf-encryptions", ENGINE, Severity.MEDIUM, trail)

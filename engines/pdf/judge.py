@@ -154,7 +154,7 @@ class Judge:
             self._document.limits.add(ACTIONS_LIMIT)
             return
         if isinstance(value, bytes):
-            yield text_of(self._document.plain(holder, value))
+            yield from map(text_of, self._document.readings(holder, value))
         elif isinstance(value, dict) and depth < 4:
             for key, inner in value.items():
                 if key.rstrip("\0") in ("F", "UF", "Win", "P", "D", "O", "Unix", "Mac"):
@@ -169,10 +169,10 @@ class Judge:
                 names, _ = self._document.filters_of(each)
                 if len(names) > 1:
                     self.found.signs.append(table.HIDDEN_SCRIPT)
-                content: Value = self._decoded(each)
-            else:
-                content = self._document.plain(each if each.number else holder, each.value)
-            self.add_script(text_of(content))
+                self.add_script(text_of(self._decoded(each)))
+                continue
+            for reading in self._document.readings(each if each.number else holder, each.value):
+                self.add_script(text_of(reading))
 
     def _decoded(self, holder: Object) -> bytes:
         """A script's or form's stream. One in a picture's coding is a sign: what comes out of it is not known."""
@@ -194,12 +194,16 @@ class Judge:
 
     def _attachment(self, holder: Object, specification: dict[str, Value]) -> None:
         self.found.signs.append(table.ATTACHMENT)
-        names = [
-            text_of(self._document.plain(holder, self._document.first(specification.get(key))))
-            for key in ("UF", "F", "Desc")
-        ]
-        name = next((name for name in names if name), "attachment")
-        if any(name.rstrip(". \0").rpartition(".")[2].lower() in table.PROGRAM_ENDINGS for name in names[:2] if name):
+        names, descriptions = (
+            [
+                text_of(reading)
+                for key in keys
+                for reading in self._document.readings(holder, self._document.first(specification.get(key)))
+            ]
+            for keys in (("UF", "F"), ("Desc",))
+        )
+        name = next((name for name in (*names, *descriptions) if name), "attachment")
+        if any(name.rstrip(". \0").rpartition(".")[2].lower() in table.PROGRAM_ENDINGS for name in names if name):
             self.found.signs.append(table.PROGRAM)
         files = self._document.first(specification.get("EF"))
         if isinstance(files, dict):

@@ -15,7 +15,7 @@ from engines.pdf.findings import ENGINE
 from engines.pdf.judge import SCRIPTS_LIMIT, Judge, Judgement
 from engines.pdf.limits import PdfOptions
 from engines.pdf.script import prepare
-from engines.pdf.values import Value
+from engines.pdf.values import Ref, Value
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.indicators import Indicator, add_up, seen_in
 from icapd.scan.model import Budget, Finding, Sample
@@ -25,6 +25,7 @@ HEADER_WITHIN_BYTES: Final = 1024
 _ORDINARY_FILTERS: Final = 2
 _MAGIC: Final = b"%PDF"
 _ENCRYPTIONS_MAX: Final = 8
+ENCRYPTIONS_LIMIT: Final = "pdf.max_encryptions"
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 _TEXT_ENDS: Final = b"\0\t\n\f\r "
 
@@ -55,6 +56,8 @@ class PdfUnpacker:
         yield from add_up(ENGINE, signs, table.COMBINATIONS, self._options.thresholds, sample.trail)
         if is_locked:
             yield findings.encrypted(sample.trail)
+        if len(document.ciphers) > 1:  # of what has no filters nobody can tell which key is right
+            yield findings.several_encryptions(sample.trail)
         if found.is_cut:
             document.limits.add(SCRIPTS_LIMIT)
         yield from _scripts(found, sample, budget)
@@ -95,29 +98,59 @@ def _unlock(document: Document, passwords: Sequence[str], budget: Budget) -> boo
     """Finds the keys of an encrypted document; False when it names an encryption that needs another password.
 
     Any trailer and cross-reference stream may name it, with an identifier that may stand in another one: which of
-    them a reader believes is not for us to know.
+    them a reader believes is not for us to know, so that every key is kept.
 
     Raises: DeadlineReached.
     """
     tables = [each.dictionary for each in document.streams if not each.is_plain]
     dictionaries = [each for each in (*document.trailers, *tables) if "Encrypt" in each or "ID" in each]
+    identifiers = [document.first(each.get("ID")) for each in dictionaries]
+    firsts = [each[0] for each in identifiers if isinstance(each, list) and each and isinstance(each[0], bytes)]
+    tried = list(product(_distinct([*firsts, b""]), ("", *passwords)))
     is_locked = False
-    for given in _distinct(each["Encrypt"] for each in dictionaries if "Encrypt" in each):
+    for known in _encryptions(document, dictionaries, budget):
+        cipher = _opened(known, tried, budget)
+        if cipher is None:
+            is_locked = True
+        elif not any(cipher.is_like(each) for each in document.ciphers):
+            document.ciphers.append(cipher)
+    return not is_locked
+
+
+def _encryptions(
+    document: Document, dictionaries: Iterable[dict[str, Value]], budget: Budget
+) -> list[dict[str, Value]]:
+    """The encryptions that are named, each once; more than may be tried are a limit. Raises: DeadlineReached."""
+    found: list[dict[str, Value]] = []
+    seen: set[Ref] = set()
+    for given in (each["Encrypt"] for each in dictionaries if "Encrypt" in each):
+        if isinstance(given, Ref):
+            if given in seen:
+                continue
+            seen.add(given)
+        budget.check_time()
         resolved = document.first(given)
         if not isinstance(resolved, dict):
             continue
-        known: dict[str, Value] = {key: document.first(value) for key, value in resolved.items()}
-        identifiers = [document.first(each.get("ID")) for each in dictionaries]
-        firsts = [each[0] for each in identifiers if isinstance(each, list) and each and isinstance(each[0], bytes)]
-        for identifier, password in product(_distinct([*firsts, b""]), ("", *passwords)):
-            budget.check_time()
-            try:
-                document.cipher = Cipher(known, identifier if isinstance(identifier, bytes) else b"", password)
-            except Locked:
-                is_locked = True
-            else:
-                return True
-    return not is_locked
+        known = {key: document.first(value) for key, value in resolved.items()}
+        if known in found:
+            continue
+        if len(found) == _ENCRYPTIONS_MAX:
+            document.limits.add(ENCRYPTIONS_LIMIT)
+            break
+        found.append(known)
+    return found
+
+
+def _opened(known: dict[str, Value], tried: Iterable[tuple[Value, str]], budget: Budget) -> Cipher | None:
+    """Raises: DeadlineReached."""
+    for identifier, password in tried:
+        budget.check_time()
+        try:
+            return Cipher(known, identifier if isinstance(identifier, bytes) else b"", password)
+        except Locked:
+            continue
+    return None
 
 
 def _distinct(values: Iterable[Value]) -> list[Value]:
@@ -166,7 +199,7 @@ def _is_left_alone(document: Document, holder: Object) -> bool:
     dictionary = holder.dictionary
     names, _ = document.filters_of(holder)
     is_picture = document.first(dictionary.get("Subtype")) == "Image"
-    is_plain = not names and document.cipher is None and dictionary.get("Type") != "EmbeddedFile"
+    is_plain = not names and not document.ciphers and dictionary.get("Type") != "EmbeddedFile"
     return is_picture or dictionary.get("Type") == "XRef" or is_plain
 
 

@@ -247,3 +247,51 @@ def trailer_in_stream(encryption: Encryption) -> bytes:
 def test_a_trailer_inside_a_stream_names_the_encryption() -> None:
     assert scan(trailer_in_stream(Encryption(3))).verdict is Verdict.MALICIOUS
     assert "encrypted:pdf" in names(scan(trailer_in_stream(Encryption(3, b"secret"))))
+
+
+def with_decoy(data: bytes, form: bytes) -> bytes:
+    """Names a second encryption that opens, before and behind the true one."""
+    entry = Encryption(2).entry.encode("latin-1")
+    decoy = b"8 0 obj\n" + entry + b"\nendobj\n" + form
+    return data.replace(b"1 0 obj", decoy + b"1 0 obj", 1) + form
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"9 0 obj\n<< /Length 1 /Encrypt 8 0 R >>\nstream\nx\nendstream\nendobj\n",
+        b"trailer << /Encrypt 8 0 R >>\n",
+    ],
+)
+def test_a_second_encryption_hides_nothing(form: bytes) -> None:
+    report = scan(with_decoy(encrypted(Encryption(3), CODE), form))
+    assert report.verdict is Verdict.MALICIOUS
+    assert "unsupported:pdf-encryptions" in names(report)
+    assert "unsupported:pdf-encryptions" not in names(scan(encrypted(Encryption(3), CODE)))
+    assert "encrypted:pdf" in names(scan(with_decoy(encrypted(Encryption(3, b"secret"), CODE), form)))
+
+
+def test_encryptions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = with_decoy(encrypted(Encryption(3), CODE), b"trailer << /Encrypt 8 0 R >>\n")
+    monkeypatch.setattr(unpacker, "_ENCRYPTIONS_MAX", 2)
+    assert unpacker.ENCRYPTIONS_LIMIT not in names(scan(data))
+    monkeypatch.setattr(unpacker, "_ENCRYPTIONS_MAX", 1)
+    assert unpacker.ENCRYPTIONS_LIMIT in names(scan(data))
+
+
+def printable(encryption: Encryption, command: bytes) -> tuple[int, bytes]:
+    """An object's number, and ciphertext that reads as text, of what ends with the command."""
+    for number in range(10, 5000):
+        stream_of_keys = encryption.seal(bytes(12 + len(command)), number)
+        sealed = b"A" * 12 + bytes(a ^ b for a, b in zip(stream_of_keys[12:], command, strict=True))
+        if all(32 <= byte < 127 for byte in sealed):
+            return number, sealed
+    raise AssertionError("no such number")
+
+
+def test_ciphertext_that_reads_as_text_is_decrypted() -> None:
+    encryption = Encryption(2)
+    number, sealed = printable(encryption, b" cmd ")
+    action = b"%d 0 obj\n<< /S /Launch /F <%b> >>\nendobj\n" % (number, sealed.hex().encode())
+    data = encrypted(encryption, b"soup").replace(b"xref\n", action + b"xref\n", 1)
+    assert "pdf:launch-command" in names(scan(data))
