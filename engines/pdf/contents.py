@@ -21,6 +21,8 @@ _HEAD_BYTES: Final = 512
 _PLAIN: Final = bytes((9, 10, 12, 13, *range(32, 127)))
 _TOKENS = re.compile(rb"[\t\n\f\r ]*(?:(?:[-+.0-9]{1,20}|/[\w.+-]{1,64}|[A-Za-z]{1,16}[*'\"]?)[\t\n\f\r ]+){6}")
 """Numbers, names and operators (7.8.2), or words; no format that an engine opens begins with six of them."""
+_MARKS_INSIDE: Final = ((b"ustar", 257), (b"CD001", 0x8001))
+"""Of tar and of ISO 9660."""
 _ZIP_END: Final = b"PK\x05\x06"
 """A ZIP may stand behind anything."""
 _PDF_WITHIN_BYTES: Final = 1024 + len(b"%PDF")
@@ -32,6 +34,7 @@ def is_contents(data: bytes) -> bool:
         _TOKENS.match(data) is not None
         and not data[:_HEAD_BYTES].translate(None, _PLAIN)
         and b"%PDF" not in data[:_PDF_WITHIN_BYTES]
+        and not any(data.startswith(mark, at) for mark, at in _MARKS_INSIDE)
     )
 
 

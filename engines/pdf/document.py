@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from engines.pdf.crypt import Cipher
-from engines.pdf.filters import Decoded, Effort, decode
+from engines.pdf.filters import CHAIN_LIMIT, CHAIN_MAX, PARAMETERS, Decoded, Effort, decode
 from engines.pdf.values import BYTES_FOR_A_TOKEN, TOKENS_MAX, Name, Reader, Ref, Value
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Buffer
@@ -299,16 +299,22 @@ class Document:
         if holder.is_plain:
             return ["FlateDecode"], []
         given = self.first(holder.dictionary.get("Filter", holder.dictionary.get("F")))
-        names = given if isinstance(given, list) else [given]
+        names = self._chain(given)
         filters = [str(each) for each in map(self.first, names) if isinstance(each, Name)]
         parameters = self.first(holder.dictionary.get("DecodeParms", holder.dictionary.get("DP")))
-        listed = parameters if isinstance(parameters, list) else [parameters]
-        return filters, [self._resolved(self.first(each)) for each in listed]
+        return filters, [self._resolved(self.first(each)) for each in self._chain(parameters)]
+
+    def _chain(self, given: Value) -> list[Value]:
+        """As many as a chain may have and one more: many streams may name one long list."""
+        listed = given if isinstance(given, list) else [given]
+        if len(listed) > CHAIN_MAX:
+            self.limits.add(CHAIN_LIMIT)
+        return listed[: CHAIN_MAX + 1]
 
     def _resolved(self, parameters: Value) -> Value:
         if not isinstance(parameters, dict):
             return parameters
-        return {key: self.first(value) for key, value in parameters.items()}
+        return {key: self.first(parameters[key]) for key in PARAMETERS if key in parameters}
 
     def decoded(self, holder: Object) -> Decoded:
         """The bytes of a stream, decrypted and without its filters.

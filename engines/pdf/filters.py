@@ -26,6 +26,8 @@ SLOW_LIMIT: Final = "pdf.max_slow_bytes"
 SLOW_BYTES_MAX: Final = 1_500_000
 """Bytes of one document that may go through filters that take a step of ours for each of them."""
 _CHARACTERS_AT_ONCE: Final = 5 * 65_536
+PARAMETERS: Final = ("Predictor", "Colors", "BitsPerComponent", "Columns", "EarlyChange", "Name")
+"""What is asked of a filter's parameters; the last one by the cipher."""
 PICTURES: Final = frozenset({"DCTDecode", "DCT", "JPXDecode", "CCITTFaxDecode", "CCF", "JBIG2Decode"})
 _NOT_HEX = re.compile(rb"[^0-9a-fA-F]+")
 _NOT_85 = re.compile(rb"[^!-uz]+")

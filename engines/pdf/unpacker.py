@@ -26,6 +26,8 @@ _ORDINARY_FILTERS: Final = 2
 _MAGIC: Final = b"%PDF"
 _ENCRYPTIONS_MAX: Final = 8
 ENCRYPTIONS_LIMIT: Final = "pdf.max_encryptions"
+_SLOW_BYTES: Final = 256 * 1024
+"""From so many packed bytes on a stream may take long to decode."""
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 _TEXT_ENDS: Final = b"\0\t\n\f\r "
 
@@ -52,7 +54,7 @@ class PdfUnpacker:
         is_locked = not _unlock(document, self._options.passwords, budget)
         packed = document.unpack_objects()
         found = Judge(document, budget).run()
-        signs = [*found.signs, *_script_signs(found, budget), *_structure_signs(document, sample)]
+        signs = [*found.signs, *_script_signs(found, budget), *_structure_signs(document, sample, budget)]
         yield from add_up(ENGINE, signs, table.COMBINATIONS, self._options.thresholds, sample.trail)
         if is_locked:
             yield findings.encrypted(sample.trail)
@@ -78,19 +80,27 @@ def _members(
     """Attachments under their names, then every stream that is no picture; contents of pages together."""
     contents = Contents(sample, budget)
     done = {holder.stream: decoded for holder, decoded in packed}
-    for holder in document.streams:
-        attached = found.attachments.get(holder.stream) if holder.stream else None
-        decoded = done.get(holder.stream)
-        if decoded is None:
-            if attached is None and not holder.is_plain and _is_left_alone(document, holder):
-                continue
-            decoded = document.decoded(holder)
-        name = f"stream {holder.number}" if attached is None else attached.translate(_CONTROL)[:255]
-        if attached is None and is_contents(decoded.data):
-            yield from _shortfall(holder, decoded, name, sample)
-            yield from contents.add(name, decoded.data)
-        else:
-            yield from _member(holder, decoded, name, sample, budget)
+    try:
+        for holder in document.streams:
+            budget.check_time()
+            attached = found.attachments.get(holder.stream) if holder.stream else None
+            decoded = done.get(holder.stream)
+            if decoded is None:
+                if attached is None and not holder.is_plain and _is_left_alone(document, holder):
+                    continue
+                if _packed_bytes(holder) >= _SLOW_BYTES:
+                    yield from contents.rest()  # the time may end before this stream does
+                decoded = document.decoded(holder)
+            name = f"stream {holder.number}" if attached is None else attached.translate(_CONTROL)[:255]
+            if attached is None and is_contents(decoded.data):
+                yield from _shortfall(holder, decoded, name, sample)
+                yield from contents.add(name, decoded.data)
+            else:
+                yield from _member(holder, decoded, name, sample, budget)
+            del decoded  # a stream goes before the next one is decoded
+    except LimitReached:
+        yield from contents.rest()
+        raise
     yield from contents.rest()
 
 
@@ -168,7 +178,7 @@ def _script_signs(found: Judgement, budget: Budget) -> Iterator[Indicator]:
         yield from seen_in(prepare(script), table.ROWS, budget.check_time)
 
 
-def _structure_signs(document: Document, sample: Sample) -> Iterator[Indicator]:
+def _structure_signs(document: Document, sample: Sample, budget: Budget) -> Iterator[Indicator]:
     if sample.data[:5] != b"%PDF-" and sample.data[:3] != b"\xef\xbb\xbf":
         yield table.LATE_HEADER
     if sample.data[-2048:].find(b"%%EOF") < 0:
@@ -176,14 +186,13 @@ def _structure_signs(document: Document, sample: Sample) -> Iterator[Indicator]:
     if document.problems:
         yield table.DAMAGED
     try:
-        is_chained = any(
-            len(document.filters_of(each)[0]) > _ORDINARY_FILTERS for each in document.streams if not each.is_plain
-        )
+        for each in document.streams:
+            budget.check_time()
+            if not each.is_plain and len(document.filters_of(each)[0]) > _ORDINARY_FILTERS:
+                yield table.FILTER_CHAIN
+                return
     except LimitReached as reached:
         document.note(reached)
-    else:
-        if is_chained:
-            yield table.FILTER_CHAIN
 
 
 def _scripts(found: Judgement, sample: Sample, budget: Budget) -> Iterator[Sample]:
@@ -216,8 +225,11 @@ def _member(
 
 def _shortfall(holder: Object, decoded: Decoded, name: str, sample: Sample) -> Iterator[Finding]:
     """Why a stream is not what a reader would make of it."""
-    size_bytes = holder.stream[1] - holder.stream[0] if holder.stream else 0
     if not decoded.is_known:
         yield findings.unsupported("unknown", (*sample.trail, name))
-    elif size_bytes > len(_TEXT_ENDS) and not decoded.data and not decoded.is_whole:
+    elif _packed_bytes(holder) > len(_TEXT_ENDS) and not decoded.data and not decoded.is_whole:
         yield findings.corrupt((*sample.trail, name))
+
+
+def _packed_bytes(holder: Object) -> int:
+    return holder.stream[1] - holder.stream[0] if holder.stream else 0

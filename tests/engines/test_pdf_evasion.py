@@ -9,10 +9,10 @@ import pytest
 
 from engines.pdf import PdfOptions, contents, document, unpacker
 from engines.pdf.crypt import Locked
-from engines.pdf.filters import Effort, decode
+from engines.pdf.filters import CHAIN_LIMIT, Effort, decode
 from engines.pdf.values import Value
 from icapd.scan.model import Budget, FindingKind, Verdict
-from tests.engines.document_probe import members, names, scan, telling
+from tests.engines.document_probe import Seen, members, names, scan, telling
 from tests.engines.pdf_writing import ENCODERS, IDENTIFIER, Encryption, encrypted, object_stream, png_rows, stream
 from tests.engines.samples import PLAIN, zip_of
 from tests.engines.test_pdf import EVAL, TEXT, ordinary
@@ -295,3 +295,37 @@ def test_ciphertext_that_reads_as_text_is_decrypted() -> None:
     action = b"%d 0 obj\n<< /S /Launch /F <%b> >>\nendobj\n" % (number, sealed.hex().encode())
     data = encrypted(encryption, b"soup").replace(b"xref\n", action + b"xref\n", 1)
     assert "pdf:launch-command" in names(scan(data))
+
+
+@pytest.mark.parametrize(("mark", "at"), [(b"ustar", 257), (b"CD001", 0x8001)])
+def test_what_bears_the_mark_of_a_file_is_no_contents(mark: bytes, at: int) -> None:
+    text = (PAGE * (at // len(PAGE) + 1))[:at]
+    assert not contents.is_contents(text + mark + PAGE)
+    assert contents.is_contents(text + b" " + mark + PAGE)
+
+
+def test_contents_are_seen_when_a_limit_is_reached() -> None:
+    data = ordinary("", stream(PAGE + b"mark"), stream(bytes(9 << 20)))
+    seen = Seen()
+    report = scan(data, seen=seen, budget=Budget(time.monotonic() + 60, bytes_left=4 << 20))
+    assert "archive.max_unpacked_bytes" in names(report)
+    assert any(b"mark" in content for trail, content in seen.samples.items() if trail)
+
+
+def test_contents_are_seen_before_a_large_stream_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = stream(PAGE + b"mark" * 50, "", ("ASCIIHexDecode",))
+    monkeypatch.setattr(unpacker, "_SLOW_BYTES", len(PAGE) * 2 + 402)
+    assert ("stream 4",) not in members(ordinary("", large))
+    monkeypatch.setattr(unpacker, "_SLOW_BYTES", len(PAGE) * 2 + 401)
+    assert ("stream 4",) in members(ordinary("", large))
+
+
+def test_a_long_chain_that_many_streams_name_costs_little() -> None:
+    several = b"".join(
+        b"%d 0 obj<</Filter 9 0 R/DecodeParms 8 0 R>>stream\nx\nendstream\n" % n for n in range(20, 420)
+    )
+    pairs = b"".join(b"/A%d 1 " % number for number in range(20_000))
+    data = b"%PDF-1.4\n9 0 obj[" + b"1 " * 60_000 + b"]endobj\n8 0 obj<<" + pairs + b">>endobj\n" + several
+    started = time.process_time()
+    assert CHAIN_LIMIT in names(scan(data))
+    assert is_within(time.process_time() - started, 1)
