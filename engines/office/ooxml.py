@@ -26,14 +26,22 @@ EMBEDDED_LIMIT: Final = "office.max_embedded_characters"
 _FILES_MAX: Final = 1000
 _STEP_BYTES: Final = 256 * 1024
 _HEAD_BYTES: Final = 64 * 1024
-_BLANK_BYTES: Final = 4096
-_BEFORE_XML: Final = b"\xef\xbb\xbf\xff\xfe\t\n\r "
+_XML = re.compile(rb"[\xef\xbb\xbf\xff\xfe\t\n\r \0]*<")
+"""Without a declaration any amount of white space may come first, in UTF-16 as well."""
 _WORTH: Final = (
     *(b"Relationship", b"instrText", b"fldSimple", b"ddeLink", b"macrosheet", b"classid", b"binData", b"binaryData"),
     *(b"<!DOCTYPE", b"definedName"),
 )
 """Without any of these words a part has nothing for us; they are names of elements, which XML cannot disguise."""
-_ROOT = re.compile(rb"[\xef\xbb\xbf\xff\xfe\s]*(?:<\?[^?<]*\?>\s*)*<(?:[^<>\s:/!?]{1,64}:)?([A-Za-z]{1,32})[\s/>]")
+_OF_OFFICE: Final = (*(word for word in _WORTH if word not in (b"Relationship", b"<!DOCTYPE")), b"TargetMode")
+"""Words that other XML hardly uses; a relation to elsewhere needs the last one."""
+_ROOT = re.compile(
+    rb"(?:\xef\xbb\xbf)?"
+    rb"(?:<\?xml[ \t\r\n]+version=[\"']1\.0[\"'](?:[ \t\r\n]+encoding=[\"'](?i:utf-8|us-ascii)[\"'])?"
+    rb"(?:[ \t\r\n]+standalone=[\"'](?:yes|no)[\"'])?[ \t\r\n]*\?>)?"
+    rb"[ \t\r\n]*(?:<\?(?!(?i:xml))[^?<]*\?>[ \t\r\n]*)*<(?:[A-Za-z0-9]{1,64}:)?([A-Za-z]{1,32})[ \t\r\n/>]"
+)
+"""The root where it can be told for sure: in UTF-8 without NULs, after an ordinary declaration."""
 _INERT_ROOTS: Final = frozenset(
     b"styles styleSheet theme fonts settings webSettings numbering Types Properties coreProperties worksheet"
     b" chartsheet sst sld sldLayout sldMaster presentation".split()
@@ -63,12 +71,27 @@ def matches(sample: Sample) -> bool:
     character references, as no name of an element can.
     """
     if sample.trail and sample.name.lower().endswith((".rels", ".xml")):
-        return _plain(sample.head(_BLANK_BYTES)).lstrip(_BEFORE_XML).startswith(b"<")
+        return _XML.match(sample.data) is not None
     return sample.identity.media_type == "application/xml" and _is_office(_plain(sample.head(_HEAD_BYTES)))
 
 
 def _is_office(text: bytes) -> bool:
     return any(name in text for name in _OFFICE)
+
+
+def _may_be_office(sample: Sample, text: bytes) -> bool:
+    """Whether damage and document types in a part matter: those of other XML in archives do not."""
+    if sample.trail and sample.name.lower().endswith(".rels"):
+        return True
+    return _is_office(text) or any(word in text for word in _OF_OFFICE)
+
+
+def _is_inert(sample: Sample, data: bytes) -> bool:
+    """Relations are always read, and so is what another encoding may make into something else."""
+    if b"\0" in data or sample.name.lower().endswith(".rels"):
+        return False
+    root = _ROOT.match(data)
+    return root is not None and root[1] in _INERT_ROOTS
 
 
 def _plain(data: bytes) -> bytes:
@@ -247,10 +270,9 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     """
     data = bytes(sample.data)
     plain = _plain(data)
-    root = _ROOT.match(plain)
-    if (root and root[1] in _INERT_ROOTS) or not any(word in plain for word in _WORTH):
+    if _is_inert(sample, data) or not any(word in plain for word in _WORTH):
         return
-    is_office = _is_office(plain)
+    is_office = _may_be_office(sample, plain)
     part = _Part()
     broken: list[Finding] = []
     parser = expat.ParserCreate(namespace_separator=" ")

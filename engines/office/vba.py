@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from engines.office import ovba, vba_table
+from engines.office import ovba, vba_cache, vba_table
 from engines.office.compound import Compound, Entry
 from engines.office.vba_text import Prepared, prepare
 from icapd.scan.indicators import Indicator, seen_in
@@ -49,6 +49,7 @@ def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> P
     """
     project = Project()
     caches: dict[str, int] = {}
+    written: dict[str, list[bytes]] = {}
     by_lower = {path.lower(): content for path, content in streams.items()}
     for path, content in by_lower.items():
         if path.rpartition("/")[2] != "dir":
@@ -63,10 +64,12 @@ def read_project(file: Compound, streams: dict[str, bytes], budget: Budget) -> P
             place = prefix + module.stream.lower()
             if place in by_lower:
                 caches[place] = max(caches.get(place, 0), module.offset)
-                _add_module(project, module, by_lower[place], budget)
+                source = _add_module(project, module, by_lower[place], budget)
+                written.setdefault(place, []).append(source)
         if listed:
             project.compiled.append(by_lower.get(prefix + "_vba_project", b""))
-    project.compiled += [by_lower[path][:size_bytes] for path, size_bytes in caches.items()]
+    for path, size_bytes in caches.items():
+        project.compiled.append(vba_cache.code_of(by_lower[path][:size_bytes], written[path], budget))
     for path, content in by_lower.items():  # what a list that we read otherwise than Office leaves out
         if path not in caches:
             for number, source in enumerate(carved(content, budget, project.left_bytes), 1):
@@ -84,12 +87,14 @@ def project_storages(file: Compound) -> set[str]:
     return {storage for storage, _, name in paths if name == "dir"}
 
 
-def _add_module(project: Project, module: ovba.Module, stream: bytes, budget: Budget) -> None:
+def _add_module(project: Project, module: ovba.Module, stream: bytes, budget: Budget) -> bytes:
+    """Its source, which is added to the project."""
     source = ovba.decompress(stream, module.offset, budget, project.left_bytes)
     if not source:
         source = b"\n".join(carved(stream, budget, project.left_bytes))
     project.add(module.name, source)
     project.has_lost_source |= not source and module.offset > 0
+    return source
 
 
 def carved(content: bytes, budget: Budget, most_bytes: int) -> Iterator[bytes]:
@@ -120,7 +125,7 @@ def signs(project: Project, forms: list[bytes], budget: Budget) -> list[Indicato
     found = list(seen_in(prepared.plain, vba_table.ROWS, budget.check_time))
     found += _decoded_signs(prepared, found, budget)
     found += [vba_table.MANY_TRICKS[trick] for trick in sorted(prepared.tricks)]
-    found += _compiled_signs(project, text.lower(), found, budget)
+    found += _compiled_signs(project, found, budget)
     if found:
         found += _form_signs(forms, found, budget)
     return found
@@ -136,19 +141,22 @@ def _decoded_signs(prepared: Prepared, plain: list[Indicator], budget: Budget) -
         yield vba_table.HIDDEN_WORDS
 
 
-def _compiled_signs(project: Project, written: str, found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
+def _compiled_signs(project: Project, found: list[Indicator], budget: Budget) -> Iterator[Indicator]:
     """Signs of code whose source was taken away or replaced: Office runs what is compiled.
 
-    Args: `written` is all source, comments included, as they are compiled too.
+    Each stream has its own limit: a long one hides no other.
     """
-    compiled = b"\n".join(project.compiled)[:SOURCE_BYTES_MAX].decode("latin-1").lower()
-    if not compiled.strip():
+    if not any(stream.strip() for stream in project.compiled):
         return
     known = {row.group for row in found}
-    wide = compiled.replace("\0", "").replace(_LIBRARY, "")
     rows = [row for row in vba_table.ROWS if row.group in _STRONG - known and row.pattern is None]
-    strong = [row for row in seen_in(wide, rows, budget.check_time) if not any(word in written for word in row.words)]
-    starts = _COMPILED_AUTO.search(wide) is not None and "auto" not in known
+    strong: list[Indicator] = []
+    starts = False
+    for stream in project.compiled:
+        project.is_cut |= len(stream) > SOURCE_BYTES_MAX
+        text = stream[:SOURCE_BYTES_MAX].decode("latin-1").lower().replace("\0", "").replace(_LIBRARY, "")
+        strong += seen_in(text, [row for row in rows if row not in strong], budget.check_time)
+        starts |= "auto" not in known and _COMPILED_AUTO.search(text) is not None
     if strong or project.has_lost_source:
         yield from strong
         yield vba_table.NO_SOURCE

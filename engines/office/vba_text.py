@@ -121,6 +121,12 @@ def prepare(source: str, check_time: Callable[[], None]) -> Prepared:
     return Prepared(plain, decoded, _named(tricks, joins), tricks.is_cut or len(source) > TEXT_CHARACTERS_MAX)
 
 
+def comments(source: str) -> frozenset[str]:
+    """The comments of a source, as they are compiled: without the mark they begin with."""
+    joined = _CONTINUED.sub(" ", source.replace("\r", ""))
+    return frozenset(match[0][1:].strip() for match in _STRING_OR_COMMENT.finditer(joined) if match[0][0] == "'")
+
+
 def _named(tricks: _Tricks, joins: int) -> frozenset[str]:
     met = {
         "char-codes": tricks.codes >= MANY_CODES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import pytest
@@ -173,8 +174,48 @@ def test_source_that_was_replaced_does_not_hide_what_was_compiled() -> None:
 
 def test_compiled_code_that_says_what_its_source_says_is_nothing() -> None:
     said = f"{DECOY}\n' or by {WS_SHELL}"
-    cache = b"\x01\x02" + b"Sum" + bytes(9) + WS_SHELL.encode() + bytes(40)
+    cache = b"\x01\x02" + b"Sum" + bytes(9) + remark(f" or by {WS_SHELL}") + bytes(40)
     assert names(scan(compound(vba_streams({"M": said}, cache=cache)))) == {"vba:macros"}
+
+
+def remark(text: str, instruction: int = 0xE3, column: int = 0) -> bytes:
+    """A comment as it is compiled."""
+    return struct.pack("<HHH", instruction, column, len(text)) + text.encode("latin-1")
+
+
+@pytest.mark.parametrize("code", ["", DECOY])
+def test_comments_do_not_silence_compiled_code(code: str) -> None:
+    said = f"{code}\n' autoopen document_open shell {WS_SHELL}"
+    cache = b"\x01\x02" + b"Document_Open" + bytes(9) + WS_SHELL.encode() + bytes(40)
+    report = scan(compound(vba_streams({"M": said}, cache=cache)))
+    assert report.verdict is Verdict.MALICIOUS
+    assert {"vba:source-removed", "vba:auto-exec", "vba:wscript-shell"} <= names(report)
+
+
+@pytest.mark.parametrize(
+    ("code", "compiled"),
+    [
+        ("", remark(f" {WS_SHELL}")),
+        (DECOY, remark(f" {WS_SHELL}", column=0xB9)),
+        (DECOY, remark(f" {WS_SHELL}", instruction=0xB9)),
+        (DECOY, remark(f" {WS_SHELL} ")[:-1] + b"x"),
+    ],
+    ids=["no code", "a string's column", "a string", "another text"],
+)
+def test_only_comments_are_taken_out_of_compiled_code(code: str, compiled: bytes) -> None:
+    streams = vba_streams({"M": f"{code}\n' {WS_SHELL}"}, cache=bytes(8) + compiled + bytes(8))
+    assert "vba:source-removed" in names(scan(compound(streams)))
+
+
+def test_padding_of_one_stream_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = b"Document_Open" + bytes(9) + WS_SHELL.encode() + bytes(40)
+    streams = vba_streams({"M": DECOY}, cache=cache)
+    monkeypatch.setattr("engines.office.vba.SOURCE_BYTES_MAX", 1000)
+    for padding, is_cut in ((1000, False), (1001, True)):
+        report = scan(compound(streams | {"VBA/_VBA_PROJECT": b"x" * padding}))
+        assert report.verdict is Verdict.MALICIOUS
+        assert {"vba:source-removed", "vba:wscript-shell"} <= names(report)
+        assert ("office.max_macro_bytes" in names(report)) is is_cut
 
 
 def test_a_reference_to_a_library_is_no_use_of_it() -> None:
