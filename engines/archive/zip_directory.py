@@ -48,6 +48,11 @@ class Directory:
     end: int
     shift: int
 
+    @property
+    def reading(self) -> tuple[int, int]:
+        """What two directories share that name the same members."""
+        return self.start, self.shift
+
 
 class Entry(Struct, frozen=True):
     """One member as a header describes it. `end` is one past its packed bytes, clipped to the file.
@@ -124,15 +129,17 @@ def directories_at(data: Buffer, at: int) -> tuple[Directory, ...]:
     """The directories that an end record may point at.
 
     Some readers go back from the record by the directory's size, others take its offset as it stands; some believe
-    the record of ZIP64 where there is one, others only where a field says so, or where the locator says it is.
+    the record of ZIP64 where there is one, others only where a field says so, or where the locator says it is. Two
+    may read the same directory and yet find other members, by another shift.
     """
     if at + _END.size > len(data):
         return ()
-    found: dict[int, Directory] = {}
+    found: dict[tuple[int, int], Directory] = {}
     for end, size, offset in (*_end64_records(data, at), (at, *_END.unpack(data[at : at + _END.size])[5:7])):
         for start in (end - size, offset):
             if 0 <= start < end and data[start : start + 4] == _ENTRY_MAGIC:
-                found.setdefault(start, Directory(start, end, start - offset))
+                directory = Directory(start, end, start - offset)
+                found.setdefault(directory.reading, directory)
     return tuple(found.values())
 
 

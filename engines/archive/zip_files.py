@@ -68,7 +68,7 @@ def _others(sample: Sample, search: Search, extents: Extents) -> Iterator[Direct
     One inside a member belongs to the member.
     """
     yield from search.directories[1:]
-    seen = {directory.start for directory in search.directories}
+    seen = {directory.reading for directory in search.directories}
     looks_left = MAX_END_RECORDS
     for start, end in list(extents.gaps()):
         for at in zip_directory.end_records_between(sample.data, start, end):
@@ -77,8 +77,8 @@ def _others(sample: Sample, search: Search, extents: Extents) -> Iterator[Direct
                 return
             looks_left -= 1
             for directory in zip_directory.directories_at(sample.data, at):
-                if directory.start not in seen:
-                    seen.add(directory.start)
+                if directory.reading not in seen:
+                    seen.add(directory.reading)
                     yield directory
 
 
@@ -135,6 +135,7 @@ def _is_small(entry: Entry, limits: ArchiveOptions, budget: Budget) -> bool:
         and entry.packed_bytes <= _SMALL_BYTES
         and unpacked <= limits.max_member_bytes
         and unpacked <= budget.bytes_left
+        and unpacked <= budget.held_bytes_left
         and unpacked <= budget.ratio_floor_bytes
         and entry.name_bytes <= limits.max_name_bytes
     )

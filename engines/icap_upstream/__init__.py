@@ -22,6 +22,7 @@ from icapd.scan.engine_api import (
     Problem,
     RemoteEngine,
     RemoteOptions,
+    open_regular,
 )
 
 CA: Final = "ca_file"
@@ -64,7 +65,8 @@ def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
     from engines.icap_upstream.tls import certificates_in
 
     try:
-        pem = resolve(options.ca_file).read_bytes()
+        with open_regular(resolve(options.ca_file)) as file:
+            pem = file.read()
         certificates_in(pem)
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else f"has no certificates in PEM: {error}"

@@ -198,6 +198,21 @@ class TestTwoDirectories:
         archive = body + end_record(1, len(first + locator), len(before))
         assert HIDDEN in contents(unpack(Sample(archive)))
 
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_one_directory_by_two_shifts(self, is_first: bool) -> None:
+        """The record of ZIP64 and the ordinary one differ in where the members lie, not where the directory does."""
+        front = stored(b"a", TEXT).local() + TEXT
+        body = front + self.start
+        entry = self.hidden.entry(len(front) + self.at if is_first else self.at)
+        start = len(body)
+        far, near = (start, start + len(front)) if is_first else (start, start - len(front))
+        wide = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(entry), near)
+        locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, start + len(entry), 1)
+        archive = body + entry + wide + locator + end_record(1, len(entry), far)
+        (first, second) = zip_directory.find_directory(archive).directories
+        assert (first.start, second.start) == (start, start)
+        assert HIDDEN in contents(unpack(Sample(archive)))
+
     def test_an_older_directory_of_the_same_members_is_no_damage(self) -> None:
         first, second = stored(b"a", TEXT), stored(b"b", HIDDEN)
         old = closed(first.local() + TEXT, first.entry(0))
@@ -257,6 +272,15 @@ class TestSmallMembers:
                 quickly = unpack(Sample(data), limits)
                 monkeypatch.setattr(zip_files, "_SMALL_BYTES", 0)
                 assert shown(unpack(Sample(data), limits)) == shown(quickly)
+
+    def test_one_that_is_not_to_be_held_costs_the_others_nothing(self) -> None:
+        large, small = stored(b"a", TEXT), stored(b"b", HIDDEN)
+        local = large.local() + TEXT
+        archive = closed(local + small.local() + HIDDEN, large.entry(0), small.entry(len(local)))
+        for held_bytes, expected in ((len(TEXT), []), (len(TEXT) - 1, ["archive.max_held_bytes"])):
+            items = unpack(Sample(archive), ArchiveOptions(max_held_bytes=held_bytes))
+            assert contents(items) == [TEXT[:held_bytes], HIDDEN]
+            assert [name for _, name in found(items)] == expected
 
     def test_at_most_one_member_is_read_in_vain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = Header(b"a", len(PACKED), len(HIDDEN), 1)

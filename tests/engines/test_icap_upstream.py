@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -356,7 +357,9 @@ def test_a_server_over_tls_must_show_a_certificate_for_its_name_by_somebody_we_t
 
 def test_a_file_without_certificates_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("nothing\n")
-    for name, what in (("empty.pem", "has no certificates in PEM"), ("gone.pem", "No such file")):
+    os.mkfifo(tmp_path / "pipe.pem")
+    whats = {"empty.pem": "has no certificates in PEM", "gone.pem": "No such file", "pipe.pem": "is no regular file"}
+    for name, what in whats.items():
         options = IcapOptions(url="icaps://127.0.0.1/x", ca_file=name)
         with pytest.raises(ConfigurationError, match=what):
             SPEC.gather(options, lambda text: tmp_path / text)
