@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from ctypes import c_char_p, c_int, c_size_t, c_uint, c_void_p
+from ctypes import c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from typing import Final, cast
@@ -28,12 +28,15 @@ _FUNCTIONS: Final[dict[str, tuple[object, tuple[object, ...]]]] = {
     "archive_read_data_block": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "archive_read_has_encrypted_entries": (c_int, (c_void_p,)),
     "archive_format": (c_int, (c_void_p,)),
+    "archive_filter_bytes": (c_int64, (c_void_p, c_int)),
+    "archive_read_header_position": (c_int64, (c_void_p,)),
     "archive_errno": (c_int, (c_void_p,)),
     "archive_error_string": (c_char_p, (c_void_p,)),
     "archive_entry_pathname_utf8": (c_char_p, (c_void_p,)),
     "archive_entry_pathname": (c_char_p, (c_void_p,)),
     "archive_entry_is_encrypted": (c_int, (c_void_p,)),
     "archive_entry_filetype": (c_uint, (c_void_p,)),
+    "archive_entry_size": (c_int64, (c_void_p,)),
 }
 _FORMATS: Final = ("7zip", "ar", "cab", "cpio", "iso9660", "lha", "rar", "rar5", "raw", "tar", "zip_streamable")
 _FILTERS: Final = ("lz4", "lzip", "lzma", "compress")

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ctypes import byref, c_int64, c_size_t, c_void_p
 from typing import Final
 
@@ -44,11 +44,21 @@ class Reader:
     State: the library's handle, freed by `close`; the data stays where it is until then. `skipped` counts the damaged
     headers that were stepped over; `work_bytes` is what the library has allocated for its decoders, as far as glibc
     tells.
+
+    Args: `is_measured` where the data may name the size of a dictionary; to ask glibc takes milliseconds once memory
+    is in many pieces.
     """
 
     def __init__(
-        self, data: Buffer, formats: Sequence[str], filters: Sequence[str] = (), password: bytes = b""
+        self,
+        data: Buffer,
+        formats: Sequence[str],
+        filters: Sequence[str] = (),
+        password: bytes = b"",
+        *,
+        is_measured: bool = True,
     ) -> None:
+        self._is_measured = is_measured
         self.skipped = 0
         self.work_bytes = 0
         self._library = load()
@@ -85,8 +95,10 @@ class Reader:
         if self._status < _WARN:
             raise self.error()
         header = c_void_p()
+        entry: Entry | None = None
         while True:
-            with self.measured():
+            # The header behind data that was read to its end stands there: nothing is unpacked on the way to it.
+            with nullcontext() if entry is not None and entry.is_read_out else self.measured():
                 status = self._library.archive_read_next_header(self._handle, byref(header))
             if status == _EOF:
                 return
@@ -95,7 +107,8 @@ class Reader:
                 continue
             if status < _WARN or status == _RETRY:
                 raise self.error()
-            yield Entry(self._library, self._handle, header, self)
+            entry = Entry(self._library, self._handle, header, self)
+            yield entry
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -103,6 +116,9 @@ class Reader:
 
         Raises: LimitReached for one that is too large.
         """
+        if not self._is_measured:
+            yield
+            return
         before = allocated_bytes()
         yield
         self.work_bytes += allocated_bytes() - before
@@ -130,7 +146,7 @@ class Entry:
     """One member: what its header says, and its data as a stream.
 
     State: the block that the library gave last and how much of it was read; it is the library's, and good until the
-    next is asked for.
+    next is asked for. `is_read_out` once its data has come to its end.
     """
 
     def __init__(self, library: ctypes.CDLL, archive: c_void_p, header: c_void_p, reader: Reader) -> None:
@@ -145,6 +161,7 @@ class Entry:
         self._reached = 0
         self._has_begun = False
         self._has_ended = False
+        self.is_read_out = False
 
     @property
     def raw_name(self) -> bytes:
@@ -160,6 +177,19 @@ class Entry:
     def is_folder_or_link(self) -> bool:
         mode: int = self._library.archive_entry_filetype(self._header)
         return stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+
+    @property
+    def passed_bytes(self) -> int:
+        """How many bytes the header takes with what was read along with it, as the target of a link in RAR 4 is."""
+        start: int = self._library.archive_read_header_position(self._archive)
+        end: int = self._library.archive_filter_bytes(self._archive, 0)
+        return end - start
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the data, as the header tells; 0 where it does not."""
+        size_bytes: int = self._library.archive_entry_size(self._header)
+        return size_bytes
 
     def read(self, size_bytes: int) -> bytes:
         """Some of the data, nothing at its end. A hole in a sparse file is zeros, and counts like any other data."""
@@ -198,7 +228,7 @@ class Entry:
                 self._has_ended = True
                 self._block_bytes.value = 0
                 raise self._reader.error()
-            self._has_ended = status == _EOF
+            self._has_ended = self.is_read_out = status == _EOF
             if self._has_ended:
                 self._block_bytes.value = 0
             elif self._block_bytes.value:

@@ -20,21 +20,24 @@ from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 @dataclass(frozen=True)
 class _Kind:
-    """One format: its name in findings, libarchive's readers of it, and whether a member is skipped by a seek."""
+    """One format: its name in findings, libarchive's readers of it, whether a member is skipped by a seek, and
+    whether an archive names the size of a dictionary.
+    """
 
     name: str
     readers: tuple[str, ...]
     is_stored: bool = False
+    names_dictionary: bool = False
 
 
 _TAR: Final = _Kind("tar", ("tar",), is_stored=True)
 _AR: Final = _Kind("ar", ("ar",), is_stored=True)
-_RAR: Final = _Kind("rar", ("rar", "rar5"))
+_RAR: Final = _Kind("rar", ("rar", "rar5"), names_dictionary=True)
 _ISO: Final = _Kind("iso9660", ("iso9660",), is_stored=True)
 _KINDS: Final[dict[str, _Kind]] = {
     "application/x-tar": _TAR,
     "application/x-iso9660-image": _ISO,
-    "application/x-7z-compressed": _Kind("7z", ("7zip",)),
+    "application/x-7z-compressed": _Kind("7z", ("7zip",), names_dictionary=True),
     "application/vnd.rar": _RAR,
     "application/vnd.ms-cab-compressed": _Kind("cab", ("cab",)),
     "application/x-lzh-compressed": _Kind("lzh", ("lha",)),
@@ -43,6 +46,8 @@ _KINDS: Final[dict[str, _Kind]] = {
     "application/vnd.debian.binary-package": _Kind("deb", ("ar",), is_stored=True),
 }
 _ISO_MARK_AT: Final = 0x8001
+_LINK_BYTES: Final = 4096
+"""A link in a RAR archive with its header: no system follows a longer path."""
 
 
 MEDIA_TYPES: Final = frozenset(_KINDS)
@@ -66,7 +71,7 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     kind = _KINDS.get(sample.identity.media_type) or _marked(sample.data)
     assert kind is not None
     try:
-        with Reader(sample.data, kind.readers) as reader:
+        with Reader(sample.data, kind.readers, is_measured=kind.names_dictionary) as reader:
             yield from _members(sample, kind, reader, limits, budget)
             if reader.skipped:
                 yield findings.corrupt(kind.name, sample.trail)
@@ -91,7 +96,10 @@ def _members(
             yield findings.encrypted(kind.name, trail)
             continue
         if kind is _RAR and entry.is_folder_or_link:
-            continue  # has no data, and asking for it ends the list
+            # Has no data, and asking for it ends the list.
+            if entry.size_bytes > 0 or entry.passed_bytes > _LINK_BYTES:
+                yield findings.unsupported("rar-folder-or-link-data", trail)
+            continue
         work_bytes = 0 if kind.is_stored else LZMA_DICTIONARY_BYTES
         content = collect(entry, sample.size_bytes, limits, budget, work_bytes)
         if content.data:

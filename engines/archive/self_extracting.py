@@ -16,6 +16,7 @@ from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 PROGRAMS: Final = b"MZ", b"\x7fE", b"\xcf\xfa", b"\xca\xfe"
 MAX_MARKS: Final = 64
+MAX_ARCHIVES: Final = 16
 MARKS: Final = "archive.max_marks"
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _RAR: Final = b"Rar!\x1a\x07"
@@ -28,18 +29,25 @@ def bears_mark(data: Buffer) -> bool:
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    """Yields each archive from its mark to the program's end; it is opened as what it is."""
+    """Yields each archive from its mark to the program's end; it is opened as what it is.
+
+    A header that meets its checksum may be a bait with nothing behind it, so the first is not the last.
+    """
     data = sample.data
     for mark in (_SEVEN_ZIP, _RAR):
         at = data.find(mark)
+        archives_left = MAX_ARCHIVES
         for _ in range(MAX_MARKS):
             if at < 0:
                 break
             if _is_header(bytes(data[at : at + _HEAD_BYTES])):
+                if not archives_left:
+                    yield findings.limit(MARKS, sample.trail)
+                    break
+                archives_left -= 1
                 budget.take_member()
                 budget.take_bytes(sample.size_bytes - at)
                 yield sample.member(bytes(data[at:]), "appended-archive")
-                break
             at = data.find(mark, at + 1)
         else:
             if at >= 0:

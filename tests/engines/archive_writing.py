@@ -15,14 +15,14 @@ RAR4_VOLUME = 0x0001
 RAR4_SOLID = 0x0010
 
 
-def rar4(members: Members, file_flags: int = 0, archive_flags: int = 0) -> bytes:
+def rar4(members: Members, file_flags: int = 0, archive_flags: int = 0, mode: int = 0o100644) -> bytes:
     def block(kind: int, flags: int, body: bytes) -> bytes:
         head = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
         return struct.pack("<H", zlib.crc32(head) & 0xFFFF) + head
 
     out = bytearray(RAR4_MARK + block(0x73, archive_flags, bytes(6)))
     for name, data in members.items():
-        fields = (len(data), len(data), 3, zlib.crc32(data), 0, 29, 0x30, len(name), 0o100644)
+        fields = (len(data), len(data), 3, zlib.crc32(data), 0, 29, 0x30, len(name), mode)
         out += block(0x74, 0x8000 | file_flags, struct.pack("<IIBIIBBHI", *fields) + name.encode()) + data
     return bytes(out) + block(0x7B, 0x4000, b"")
 

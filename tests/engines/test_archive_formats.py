@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import struct
 import tarfile
 import zlib
 from random import Random
@@ -13,7 +14,7 @@ import pytest
 import zstandard
 
 from engines.archive import ArchiveOptions, binding, xar_files
-from engines.archive.self_extracting import MAX_MARKS
+from engines.archive.self_extracting import MAX_ARCHIVES, MAX_MARKS
 from icapd.scan.model import FindingKind, Sample
 from tests.engines import archive_fixtures as made
 from tests.engines import archive_writing as written
@@ -124,6 +125,20 @@ def test_a_folder_in_a_rar_is_no_damage() -> None:
     assert found(items) == []
 
 
+@pytest.mark.parametrize("mode", [0o120777, 0o040755])
+def test_data_behind_a_folder_or_link_in_a_rar_is_unsupported(mode: int) -> None:
+    unsupported = [(FindingKind.UNSUPPORTED, "unsupported:rar-folder-or-link-data")]
+    assert found(unpack(Sample(written.rar4({"a": b"MZ\x90\x00" + bytes(5000)}, mode=mode)))) == unsupported
+    assert found(unpack(Sample(written.rar4({"a": b""}, mode=0o040755)))) == []
+
+
+def test_the_target_of_a_link_in_a_rar_at_the_limit_and_past_it() -> None:
+    start = len(written.rar4({"a": b""}, mode=0o120777)) - 7
+    for size_bytes, expected in ((4096 - start, []), (4097 - start, ["unsupported:rar-folder-or-link-data"])):
+        items = unpack(Sample(written.rar4({"a": b"t" * size_bytes}, mode=0o120777)))
+        assert [name for _, name in found(items)] == expected
+
+
 def test_a_solid_rar_is_unsupported() -> None:
     items = unpack(Sample(written.rar4(TWO, file_flags=written.RAR4_SOLID)))
     assert set(found(items)) == {(FindingKind.UNSUPPORTED, "unsupported:rar-method")}
@@ -179,6 +194,17 @@ def test_a_program_that_knows_marks_of_archives_holds_none() -> None:
     marks = b"7z\xbc\xaf\x27\x1c Rar!\x1a\x07\x00 Rar!\x1a\x07\x01\x00 "
     assert unpack(Sample(PROGRAM + marks + PROGRAM + marks)) == []
     assert unpack(Sample(b"no program" + made.SEVEN_ZIP)) == []
+
+
+BAIT = made.SEVEN_ZIP[:8] + struct.pack("<I20x", zlib.crc32(bytes(20)))
+"""A header of 7z that meets its checksum, of an archive of nothing."""
+
+
+def test_archives_behind_a_program_at_the_limit_and_past_it() -> None:
+    for count, expected in ((MAX_ARCHIVES - 1, []), (MAX_ARCHIVES, ["archive.max_marks"])):
+        items = unpack(Sample(PROGRAM + BAIT * count + made.SEVEN_ZIP))
+        assert [name for _, name in found(items)] == expected
+        assert (made.SEVEN_ZIP in [m.data for m in members(items)]) is not bool(expected)
 
 
 def test_marks_in_a_program_at_the_limit_and_past_it() -> None:

@@ -12,10 +12,11 @@ import time
 
 import pytest
 
-from engines.archive import ArchiveOptions
+from engines.archive import ArchiveOptions, library
 from engines.archive.streams import LZMA_DICTIONARY_BYTES
 from icapd.scan.model import FindingKind, Sample
 from icapd.scan.tree import EngineSet, examine
+from tests.engines import archive_writing as written
 from tests.engines.archive_probe import IDENTIFIER, TEXT, found, members, unpack, unpacker
 from tests.engines.samples import tar_of
 from tests.engines.test_bombs import large_dictionary
@@ -95,6 +96,22 @@ def test_a_dictionary_of_libarchive_at_the_limit_and_past_it(dictionary_bytes: i
     items = unpack(Sample(large_dictionary(dictionary_bytes)))
     assert [name for _, name in found(items)] == expected
     assert bool(members(items)) is not bool(expected)
+
+
+def test_memory_is_measured_only_where_an_archive_may_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each measurement walks over all that is free."""
+    measure, calls = library.allocated_bytes, []
+
+    def counted() -> int:
+        calls.append(1)
+        return measure()
+
+    monkeypatch.setattr(library, "allocated_bytes", counted)
+    content = {str(number): TEXT for number in range(20)}
+    for archive, most in ((tar_of(content), 0), (written.lzh(content), 0), (written.rar4(content), 2 * 21)):
+        calls.clear()
+        assert len(members(unpack(Sample(archive)))) == 20
+        assert len(calls) == most
 
 
 @pytest.mark.parametrize(("short_bytes", "expected"), [(0, []), (1, ["archive.max_held_bytes"])])
