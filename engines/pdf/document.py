@@ -306,7 +306,7 @@ class Document:
 
     def _chain(self, given: Value) -> list[Value]:
         """As many as a chain may have and one more: many streams may name one long list."""
-        listed = given if isinstance(given, list) else [given]
+        listed: list[Value] = given if isinstance(given, list) else [given]
         if len(listed) > CHAIN_MAX:
             self.limits.add(CHAIN_LIMIT)
         return listed[: CHAIN_MAX + 1]
