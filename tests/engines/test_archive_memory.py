@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from engines.archive import ArchiveOptions, library
+from engines.archive import ArchiveOptions, binding, library
 from engines.archive.streams import LZMA_DICTIONARY_BYTES
 from icapd.scan.model import FindingKind, Sample
 from icapd.scan.tree import EngineSet, examine
@@ -100,7 +100,7 @@ def test_a_dictionary_of_libarchive_at_the_limit_and_past_it(dictionary_bytes: i
 
 def test_memory_is_measured_only_where_an_archive_may_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each measurement walks over all that is free."""
-    measure, calls = library.allocated_bytes, []
+    measure, calls = binding.allocated_bytes, []
 
     def counted() -> int:
         calls.append(1)
