@@ -39,7 +39,10 @@ def is_contents(data: bytes) -> bool:
 
 
 class Contents:
-    """Collects streams by name. State: those that are not yet part of a member."""
+    """Collects streams by name, and takes them from what the budget lets be held.
+
+    State: those that are not yet part of a member.
+    """
 
     def __init__(self, sample: Sample, budget: Budget) -> None:
         self._sample = sample
@@ -49,6 +52,9 @@ class Contents:
         self._count = 0
 
     def add(self, name: str, data: bytes) -> Iterator[Sample]:
+        self._budget.held_bytes_left -= len(data)
+        if len(data) >= JOINED_BYTES:
+            yield from self.rest()  # a large one is not copied
         self._waiting.append((name, data))
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= JOINED_BYTES:
@@ -56,6 +62,7 @@ class Contents:
 
     def rest(self) -> Iterator[Sample]:
         """What waits: in one member, or each alone if a ZIP ends among them. Raises: LimitReached."""
+        self._budget.held_bytes_left += self._waiting_bytes
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         joined = _BETWEEN.join(data for _, data in waiting)
         if len(waiting) > 1 and _ZIP_END not in joined:

@@ -15,10 +15,10 @@ from itertools import pairwise
 from typing import Final
 
 from engines.pdf.crypt import Cipher
-from engines.pdf.filters import CHAIN_LIMIT, CHAIN_MAX, PARAMETERS, Decoded, Effort, decode
+from engines.pdf.filters import CHAIN_LIMIT, CHAIN_MAX, PARAMETERS, STREAM_LIMIT, Decoded, Effort, decode
 from engines.pdf.values import BYTES_FOR_A_TOKEN, TOKENS_MAX, Name, Reader, Ref, Value
 from icapd.scan.engine_api import LimitReached
-from icapd.scan.model import Budget, Buffer
+from icapd.scan.model import HELD_BYTES, Budget, Buffer
 
 OBJECTS_MAX: Final = 400_000
 CANDIDATES_MAX: Final = 500_000
@@ -132,6 +132,8 @@ class Document:
     def unpack_objects(self) -> list[tuple[Object, Decoded]]:
         """Reads the object streams (7.5.7); returns them decoded, as they are members too.
 
+        They stay in memory, and are taken from what the budget lets be held.
+
         Raises: LimitReached of the budget; DeadlineReached.
         """
         unpacked = []
@@ -139,6 +141,7 @@ class Document:
         for holder in [each for each in self.streams if each.dictionary.get("Type") == "ObjStm"]:
             decoded = self.decoded(holder)
             unpacked.append((holder, decoded))
+            self._budget.held_bytes_left -= len(decoded.data)
             bytes_left -= len(decoded.data)
             if bytes_left < 0:
                 self.limits.add(PACKED_LIMIT)
@@ -343,7 +346,11 @@ class Document:
 
     def _undone(self, raw: bytes, holder: Object) -> Decoded:
         names, parameters = self.filters_of(holder)
-        decoded = decode(raw, names, parameters, self._budget, self._effort, self._max_stream_bytes)
+        room_bytes = max(self._budget.held_bytes_left, 0)
+        max_bytes = min(self._max_stream_bytes, room_bytes)
+        decoded = decode(raw, names, parameters, self._budget, self._effort, max_bytes)
+        if decoded.limit == STREAM_LIMIT and room_bytes < self._max_stream_bytes:
+            decoded.limit = HELD_BYTES
         if decoded.limit:
             self.limits.add(decoded.limit)
         return decoded

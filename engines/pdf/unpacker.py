@@ -49,6 +49,14 @@ class PdfUnpacker:
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
         """Raises: LimitReached, DeadlineReached."""
+        held_bytes_left = budget.held_bytes_left
+        try:
+            yield from self._unpack(sample, budget)
+        finally:
+            budget.held_bytes_left = held_bytes_left
+
+    def _unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
+        """Takes what it holds from the budget, for `unpack` to give back."""
         document = Document(sample.data, budget, self._options.max_stream_bytes)
         document.read()
         is_locked = not _unlock(document, self._options.passwords, budget)

@@ -13,9 +13,10 @@ import pytest
 from engines.pdf import PdfOptions, document, filters, values
 from engines.pdf.document import Document
 from engines.pdf.filters import Effort, decode
+from engines.pdf.unpacker import PdfUnpacker
 from engines.pdf.values import Name, Reader, Ref, Value
-from icapd.scan.model import Budget, FindingKind
-from tests.engines.document_probe import names, scan
+from icapd.scan.model import HELD_BYTES, Budget, FindingKind, Sample
+from tests.engines.document_probe import members, names, scan
 from tests.engines.pdf_writing import ENCODERS, object_stream, png_rows, stream
 from tests.engines.pdf_writing import document as written
 from tests.support.pace import is_within
@@ -243,3 +244,36 @@ def test_a_document_is_read_from_a_buffer_of_any_kind() -> None:
         found.read()
         assert [each.number for each in found.objects] == [1, 2]
         del found
+
+
+def test_what_is_held_while_members_are_looked_at_counts() -> None:
+    packed, page = object_stream({9: "<< /S /URI >>" + " " * 5000}), b"q 1 0 0 1 0 0 cm BT ET\n"
+    data = written(packed, stream(page), stream(b"<html>soup</html>"))
+    budget = Budget(time.monotonic() + 60, held_bytes_left=10_000)
+    left = {}
+    for item in PdfUnpacker(PdfOptions()).unpack(Sample(data), budget):
+        if isinstance(item, Sample):
+            left[item.name] = budget.held_bytes_left
+    held_bytes = len("9 0 << /S /URI >>") + 5000
+    assert left == {
+        "stream 1": 10_000 - held_bytes,
+        "stream 3": 10_000 - held_bytes - len(page),
+        "stream 2": 10_000 - held_bytes,
+    }
+    assert budget.held_bytes_left == 10_000
+
+
+@pytest.mark.parametrize("short_bytes", [0, 1])
+def test_a_stream_ends_at_what_may_be_held(short_bytes: int) -> None:
+    data = written(stream(CONTENT))
+    budget = Budget(time.monotonic() + 60, held_bytes_left=len(CONTENT) - short_bytes)
+    assert (HELD_BYTES in names(scan(data, budget=budget))) is bool(short_bytes)
+
+
+def test_a_large_stream_of_contents_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"q 1 0 0 1 0 0 cm BT ET\n"
+    data = written(stream(page), stream(page * 9))
+    monkeypatch.setattr("engines.pdf.contents.JOINED_BYTES", len(page) * 9 + 1)
+    assert set(members(data)) == {(), ("contents 1",)}
+    monkeypatch.setattr("engines.pdf.contents.JOINED_BYTES", len(page) * 9)
+    assert set(members(data)) == {(), ("stream 1",), ("stream 2",)}
