@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -22,6 +21,6 @@ def test_faults_break_no_rule(target: str) -> None:
         check(target, made(target, random))
 
 
-@pytest.mark.parametrize("path", sorted(FOUND.glob("*/*.bin")), ids=lambda path: path.name)
-def test_what_was_found_stays_mended(path: Path) -> None:
-    check(path.parent.name, path.read_bytes())
+def test_what_was_found_stays_mended() -> None:
+    for path in sorted(FOUND.glob("*/*.bin")):
+        check(path.parent.name, path.read_bytes())
