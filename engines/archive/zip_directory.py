@@ -32,6 +32,9 @@ _MAX_COMMENT_BYTES: Final = 0xFFFF
 _ZIP64: Final = 0xFFFFFFFF
 _MAX_EXTRA_FIELDS: Final = 64
 MAX_END_RECORDS: Final = 16
+MAX_OTHER_END_RECORDS: Final = 256
+"""Behind the directory that nearly all readers take. A presentation in PowerPoint's binary form holds some twenty ZIP
+files one after the other."""
 """A file of nothing but their marks takes 10 ms to try them all, and an archive holds thousands of such members."""
 
 ENCRYPTED: Final = 0x0001

@@ -18,7 +18,7 @@ from engines.archive.streams import Range, Source
 from engines.archive.zip_directory import (
     DESCRIPTOR_MAGIC,
     LOCAL_MAGIC,
-    MAX_END_RECORDS,
+    MAX_OTHER_END_RECORDS,
     STREAMED,
     Directory,
     Entry,
@@ -69,7 +69,7 @@ def _others(sample: Sample, search: Search, extents: Extents) -> Iterator[Direct
     """
     yield from search.directories[1:]
     seen = {directory.reading for directory in search.directories}
-    looks_left = MAX_END_RECORDS
+    looks_left = MAX_OTHER_END_RECORDS
     for start, end in list(extents.gaps()):
         for at in zip_directory.end_records_between(sample.data, start, end):
             if not looks_left:

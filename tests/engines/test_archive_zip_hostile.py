@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from engines.archive import ArchiveOptions, zip_directory, zip_files, zip_methods
-from engines.archive.zip_directory import MAX_END_RECORDS
+from engines.archive.zip_directory import MAX_END_RECORDS, MAX_OTHER_END_RECORDS
+from engines.archive.zip_files import END_RECORDS
 from icapd.scan.model import Buffer, Finding, FindingKind, Sample
 from tests.engines.archive_probe import TEXT, found, members, unpack
 from tests.engines.samples import GIF, zip_of
@@ -223,7 +224,7 @@ class TestTwoDirectories:
 
     def test_end_records_beside_the_one_that_holds_at_the_limit_and_past_it(self) -> None:
         text = stored(b"a.txt", TEXT)
-        for count, expected in ((MAX_END_RECORDS - 1, []), (MAX_END_RECORDS, ["archive.max_end_records"])):
+        for count, expected in ((MAX_OTHER_END_RECORDS - 1, []), (MAX_OTHER_END_RECORDS, [END_RECORDS])):
             archive = end_record(1, 46, 0) * count + closed(text.local() + TEXT, text.entry(0))
             items = unpack(Sample(b"x" + archive))
             assert ([name for _, name in found(items)], contents(items)) == (expected, [TEXT])
