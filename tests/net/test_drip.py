@@ -92,12 +92,12 @@ def test_a_body_past_its_ceiling_behind_a_drip(server: Icapd) -> None:
 
 def test_who_never_gets_a_drip(server: Icapd) -> None:
     url = "http://site.example/never"
-    preview = {"preview_bytes": 64 * KIB}
+    previewed = Request("RESPMOD", "/both", get(f"{url}/3"), ok(BODY), BODY, preview_bytes=64 * KIB)
     cases = {
         "REQMOD": (reqmod(BODY, "/both", url=f"{url}/0"), 70_000),
         "switched off": (respmod(BODY, "/undripped", url=f"{url}/1"), 70_000),
         "too early": (respmod(BODY, url=f"{url}/2"), 59_999),
-        "in a preview": (Request("RESPMOD", "/both", get(f"{url}/3"), ok(BODY), BODY, **preview), 65_000),  # type: ignore[arg-type]
+        "in a preview": (previewed, 65_000),
         "not scanned": (respmod(BODY, "/echo", url=f"{url}/4", allow="204"), 70_000),
     }
     clients = [begin(server, request, BODY[:sent]) for request, sent in cases.values()]

@@ -24,6 +24,7 @@ from icapd.scan.tree import Examination
 from tests.support.engines import NAME, engines_path, order
 from tests.support.gates import open_gate
 from tests.support.reactor import reactor, wait_for, wait_until
+from tests.support.scans import HeldScans
 from tests.worker.scanners import ScannerBench
 
 ALL = Judging("ruleset", None, frozenset({NAME}))
@@ -150,11 +151,11 @@ def test_who_leaves_takes_nothing_from_the_others(scene: Scene, tmp_path: Path) 
     assert (scene.bench.spool.bodies, scene.bench.spool.memory_bytes) == (0, 0)
 
 
-class Slow:
-    """Takes scans and never ends them by itself; notes when each would be killed."""
+class Slow(HeldScans):
+    """Notes when each would be killed."""
 
     def __init__(self) -> None:
-        self.running: list[Deferred[Examination]] = []
+        super().__init__()
         self.kill_at: list[float] = []
 
     def submit(
@@ -168,8 +169,7 @@ class Slow:
     ) -> Deferred[Examination]:
         assert body.content() == b"shared"
         self.kill_at.append(kill_at)
-        self.running.append(Deferred())
-        return self.running[-1]
+        return super().submit(key, engines, body, client, deadline, kill_at)
 
 
 class Shared:
