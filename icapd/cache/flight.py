@@ -8,26 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from icapd.scan.model import CacheKey, ScanReport
+from icapd.scan.model import CacheKey
 
-Work = Callable[[], Deferred[ScanReport]]
+Result = TypeVar("Result")
 
 
-class _Flight:
+class _Flight(Generic[Result]):
     """One piece of work under way and everyone who waits for it, each with a Deferred of its own."""
 
     __slots__ = ("waiters", "work")
 
     def __init__(self) -> None:
-        self.waiters: dict[Deferred[ScanReport], None] = {}
-        self.work: Deferred[ScanReport] | None = None
+        self.waiters: dict[Deferred[Result], None] = {}
+        self.work: Deferred[Result] | None = None
 
 
-class SingleFlight:
+class SingleFlight(Generic[Result]):
     """Work by key, while it runs.
 
     State: `_flights` holds only work that has not ended and that somebody waits for; it is as bounded as the callers.
@@ -36,7 +37,7 @@ class SingleFlight:
     def __init__(self) -> None:
         self.shared = 0
         """Callers who did not need work of their own."""
-        self._flights: dict[CacheKey, _Flight] = {}
+        self._flights: dict[CacheKey, _Flight[Result]] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -45,7 +46,7 @@ class SingleFlight:
         """Whether somebody has started the work under `key`."""
         return key in self._flights
 
-    def share(self, key: CacheKey, start: Work) -> Deferred[ScanReport]:
+    def share(self, key: CacheKey, start: Callable[[], Deferred[Result]]) -> Deferred[Result]:
         """The outcome of the work under `key`, which the first caller starts.
 
         Cancelling a caller takes away that caller alone, the first one too; when the last is gone the work is
@@ -68,12 +69,12 @@ class SingleFlight:
         work.addBoth(self._land, key, flight)
         return waiter
 
-    def _join(self, key: CacheKey, flight: _Flight) -> Deferred[ScanReport]:
-        waiter: Deferred[ScanReport] = Deferred(partial(self._leave, key, flight))
+    def _join(self, key: CacheKey, flight: _Flight[Result]) -> Deferred[Result]:
+        waiter: Deferred[Result] = Deferred(partial(self._leave, key, flight))
         flight.waiters[waiter] = None
         return waiter
 
-    def _land(self, outcome: ScanReport | Failure, key: CacheKey, flight: _Flight) -> None:
+    def _land(self, outcome: Result | Failure, key: CacheKey, flight: _Flight[Result]) -> None:
         """Hands the outcome to everyone; swallows it when nobody is left. Must not raise: nobody is above it.
 
         One whom another's continuation cancels meanwhile is still in the loop, and has had its outcome.
@@ -84,7 +85,7 @@ class SingleFlight:
             if not waiter.called:
                 waiter.callback(outcome)
 
-    def _leave(self, key: CacheKey, flight: _Flight, waiter: Deferred[ScanReport]) -> None:
+    def _leave(self, key: CacheKey, flight: _Flight[Result], waiter: Deferred[Result]) -> None:
         """A caller was cancelled."""
         if waiter not in flight.waiters:
             return
@@ -95,6 +96,6 @@ class SingleFlight:
             if flight.work is not None:
                 flight.work.cancel()
 
-    def _forget(self, key: CacheKey, flight: _Flight) -> None:
+    def _forget(self, key: CacheKey, flight: _Flight[Result]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

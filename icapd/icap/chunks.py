@@ -17,6 +17,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*\""
 _EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+_LINE_OF_DATA = re.compile(rb"(?!0+\r)([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION)
 _EACH_EXTENSION = re.compile(_EXTENSION)
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -201,12 +202,12 @@ def _take_plain_chunks(buffer: bytes, position: int, pieces: list[bytes]) -> int
     Returns: where the first other one begins, or the last.
     """
     while True:
-        match = _PLAIN_LINE.match(buffer, position)
+        match = _LINE_OF_DATA.match(buffer, position)
         if match is None:
             return position
         begin = match.end()
         end = begin + int(match[1], 16)
-        if end == begin or not buffer.startswith(b"\r\n", end):
+        if not buffer.startswith(b"\r\n", end):
             return position
         pieces.append(buffer[begin:end])
         position = end + 2

@@ -85,8 +85,9 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
         if not self.host:
             return self.path
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port in ("", _DEFAULT_PORTS.get(self.scheme)) else f":{self.port}"
-        return f"{self.scheme or 'http'}://{host}{port}{self.path}"
+        if self.port and self.port != _DEFAULT_PORTS.get(self.scheme):
+            host = f"{host}:{self.port}"
+        return f"{self.scheme or 'http'}://{host}{self.path}"
 
 
 NO_REQUEST = HttpRequest()

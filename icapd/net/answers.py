@@ -20,6 +20,9 @@ from icapd.policy.outcomes import result_of
 from icapd.policy.page import Drawn
 from icapd.scan.model import UNSCANNABLE_KINDS, Finding, FindingKind, ScanReport, Severity, Verdict
 
+PENDING_FIELDS = b"X-Response-Info: PENDING\r\n"
+"""Of an answer that begins before the verdict."""
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:@+/-]+")
 _NAME_CHARACTERS_MAX = 100
 _REDIRECTS = {302: b"Found", 303: b"See Other", 307: b"Temporary Redirect"}

@@ -79,6 +79,7 @@ class Gateway:
         self.http_files_max = settings.http.max_files
         self.discard_bytes = limits.discard_bytes
         self.body_total_s = times.body_total_s
+        self.first_body_s = min(times.body_idle_s, times.body_total_s)
         self.phase_s = {
             Phase.IDLE: times.idle_s,
             Phase.HEAD: times.head_s,
@@ -144,9 +145,8 @@ class Gateway:
         counters.transaction(
             (line.service, line.method, str(line.status), line.verdict, line.action, line.outcome),
             line.total_ms / 1000,
+            line.body_bytes,
         )
-        if line.body_bytes:
-            counters.add("icapd_body_bytes_total", (), line.body_bytes)
         if report is not None and report.findings:
             for finding in report.findings:
                 counters.add("icapd_findings_total", (finding.kind,))

@@ -53,7 +53,7 @@ class Link(Protocol):
     codec: Connection
     peer: str
 
-    def send(self, *messages: Message) -> None:
+    def send(self, message: Message, *more: Message) -> None:
         """Writes messages, as one piece when they are small."""
 
     def enter(self, phase: Phase) -> None:

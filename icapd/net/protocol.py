@@ -71,10 +71,10 @@ class IcapProtocol(Protocol):
         if self.phase is _LINGERING:
             self._linger_on(data)
             return
-        codec = self.codec
-        codec.receive_data(data)
+        self.codec.receive_data(data)
         self._advance()
-        if codec.buffered_bytes > self._gateway.pipelined_bytes and (self._transaction or self._rest is not None):
+        is_busy = self._transaction is not None or self._rest is not None
+        if is_busy and self.codec.buffered_bytes > self._gateway.pipelined_bytes:
             self.pause_reading()
 
     def readConnectionLost(self) -> None:
@@ -125,7 +125,7 @@ class IcapProtocol(Protocol):
                         break
                     self._next_cycle()
                     if not codec.buffered_bytes and not codec.has_eof:
-                        break
+                        return
                     cycles += 1
                     if cycles == _CYCLES_A_TURN:
                         self._await_turn()
@@ -184,7 +184,7 @@ class IcapProtocol(Protocol):
         self._started = now = gateway.now()
         self.phase = _BODY
         self._body_deadline = now + gateway.body_total_s
-        self.deadline = min(now + self._body_idle_s, self._body_deadline)
+        self.deadline = now + gateway.first_body_s
         service = gateway.services.find(head.path, self.peer)
         istag = gateway.services.istag
         if service is None:
@@ -202,26 +202,23 @@ class IcapProtocol(Protocol):
 
     def _take_rest(self, transaction: Transaction) -> None:
         """Hands on what is left of the preview or of the body, if all of it is here."""
-        rest = self.codec.take_rest()
-        if rest is None:
+        if (rest := self.codec.take_rest()) is None:
             return
         data, end = rest
         transaction.on_body(data)
         if self._transaction is not transaction:
             return
         if end is PREVIEW_END:
-            self._extend_deadline()
             transaction.on_preview_end()
+            if self._transaction is transaction:
+                self._extend_deadline()
         else:
             transaction.on_end(b"")
 
     def _reply_alone(self, reply: Reply, head: RequestHead) -> None:
         """An answer that is no transaction: OPTIONS, and requests for what does not exist."""
         if reply.status != 200:
-            self._gateway.counters.add("icapd_protocol_errors_total", (str(reply.status),))
-            self._gateway.log.event(
-                EventName.PEER_PROTOCOL_ERROR, peer=self.peer, status=reply.status, path=head.path[:_PEER_TEXT_MAX]
-            )
+            self._note_error(reply.status, path=head.path[:_PEER_TEXT_MAX])
         self.send(reply)
         self.answered()
 
@@ -257,11 +254,12 @@ class IcapProtocol(Protocol):
 
     def _refuse(self, error: PeerProtocolError) -> None:
         """The client broke the protocol: the status that says so, then the end."""
-        gateway = self._gateway
-        status = error.status_hint
-        gateway.counters.add("icapd_protocol_errors_total", (str(status),))
-        gateway.log.event(EventName.PEER_PROTOCOL_ERROR, peer=self.peer, status=status, reason=str(error))
-        self._end_with(status, str(error))
+        self._note_error(error.status_hint, reason=str(error))
+        self._end_with(error.status_hint, str(error))
+
+    def _note_error(self, status: int, **details: str) -> None:
+        self._gateway.counters.add("icapd_protocol_errors_total", (str(status),))
+        self._gateway.log.event(EventName.PEER_PROTOCOL_ERROR, peer=self.peer, status=status, **details)
 
     def _end_with(self, status: int, error: str) -> None:
         """Ends the connection, with an error reply where no answer has begun."""
@@ -278,9 +276,9 @@ class IcapProtocol(Protocol):
 
     # For the transaction
 
-    def send(self, *messages: Message) -> None:
-        parts = self.codec.send(messages[0])
-        for message in messages[1:]:
+    def send(self, message: Message, *more: Message) -> None:
+        parts = self.codec.send(message)
+        for message in more:
             parts += self.codec.send(message)
         self._write(parts)
 
@@ -331,7 +329,8 @@ class IcapProtocol(Protocol):
             return
         if not self.codec.cycle_is_over:
             self.enter(_DISCARDING)
-        self._advance()
+        if not self._is_advancing:
+            self._advance()
 
     def break_off(self) -> None:
         transaction, self._transaction = self._transaction, None

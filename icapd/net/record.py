@@ -20,7 +20,7 @@ from icapd.scan.mismatch import partial_content
 from icapd.scan.model import Finding, ScanReport, Verdict
 from icapd.scan.pipeline import in_context
 
-_NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
+NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 _TEXT_MAX = 256
 
 
@@ -135,7 +135,7 @@ class Claims:
             target = request_target(self._head.http_request)
             for engine in engines:
                 self._listed += engine.look_up(http.host, http.port, target)
-        return self.with_listed(_NOT_SCANNED) if self._listed else None
+        return self.with_listed(NOT_SCANNED) if self._listed else None
 
     def with_listed(self, report: ScanReport) -> ScanReport:
         """The report with what lists say of the URL."""

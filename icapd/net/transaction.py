@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 
 from icapd.errors import BodyTooLarge, SpoolError
 from icapd.icap import CONTINUE, STREAM, Reply, RequestHead
-from icapd.net.answers import echo_reply, verdict_fields
+from icapd.net.answers import PENDING_FIELDS, echo_reply, verdict_fields
 from icapd.net.delivery import Early
 from icapd.net.echo import Echo
 from icapd.net.edits import for_the_whole
 from icapd.net.link import Link, Phase
-from icapd.net.record import Claims
+from icapd.net.record import NOT_SCANNED, Claims
 from icapd.net.replies import Refusal
 from icapd.net.services import unscanned
 from icapd.net.stage import Stage
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from icapd.net.services import ServiceEntry
     from icapd.scan.spool import Body
 
-_NOT_SCANNED = ScanReport(Verdict.NOT_SCANNED)
 _NO_BODY = ScanReport(Verdict.CLEAN, identity=Identity("application/x-empty", "empty"))
-_PENDING_FIELDS = b"X-Response-Info: PENDING\r\n"
-
 
 _SPOOLING, _DROPPING, _PASSING, _JUDGING, _ANSWERING, _DONE = Stage
 
@@ -96,7 +93,7 @@ class Transaction:
                 self._conclude(_NO_BODY)
             return
         self._decision = decision
-        self._report = self._report or _NOT_SCANNED
+        self._report = self._report or NOT_SCANNED
         if not head.has_body:
             self._answer()
         elif head.preview_bytes is not None:
@@ -109,12 +106,10 @@ class Transaction:
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         self._body_bytes += len(data)
-        if self._stage is _PASSING:
-            if self._echo is not None:
-                self._echo.feed(data)
-            return
         body = self._body
         if self._stage is not _SPOOLING or body is None:
+            if self._stage is _PASSING and self._echo is not None:
+                self._echo.feed(data)
             return
         unsaved = data
         try:
@@ -201,14 +196,17 @@ class Transaction:
         self._stage = _JUDGING
         self._link.enter(Phase.JUDGING)
         self._judging = judgement = self._gateway.pipeline.examine(key, body, judging, self._claims.client)
-        judgement.addCallback(self._on_examined)
-        judgement.addErrback(self._on_failure)
+        judgement.addCallbacks(self._on_examined, self._on_failure)
 
     def _on_examined(self, examined: Examined) -> None:
         self._judging = None
-        if self._stage is _JUDGING:
-            self._source = examined.source
+        if self._stage is not _JUDGING:
+            return
+        self._source = examined.source
+        try:
             self._conclude(examined.report)
+        except Exception:  # the border: no answer could be made of it
+            self._on_failure(Failure())
 
     def _on_failure(self, failure: Failure) -> None:
         """An error of ours: the client gets what policy says of failures, or the end of the connection."""
@@ -288,7 +286,7 @@ class Transaction:
 
     def _fields(self) -> bytes:
         if self._report is None or self._decision is None:
-            return _PENDING_FIELDS
+            return PENDING_FIELDS
         return verdict_fields(self._report, self._decision, self._service.profile)
 
     def _echo_reply(self, fields: bytes, body: bytes | Stream | None) -> Reply:
@@ -329,7 +327,7 @@ class Transaction:
         link.answered()
 
     def _refuse_with(self, decision: Decision) -> None:
-        gateway, link, report = self._gateway, self._link, self._report or _NOT_SCANNED
+        gateway, link, report = self._gateway, self._link, self._report or NOT_SCANNED
         if self._echo is not None:
             gateway.transfer_broken(self.identifier, self._head, self._claims, report)
             self._error = "transfer broken"
@@ -347,7 +345,7 @@ class Transaction:
     def _begin_echo(self) -> Echo | None:
         """The answer begins with the head; not in a preview, which 100 Continue may still answer."""
         if self._echo is None and self._body is not None and not self._link.codec.answers_preview:
-            self._echo = self._echo_of(self._body, _PENDING_FIELDS)
+            self._echo = self._echo_of(self._body, PENDING_FIELDS)
         return self._echo
 
     def _end_early(self) -> None:
@@ -378,8 +376,10 @@ class Transaction:
             self._body.release()
         if self._echo is not None:
             self._echo.abandon()
-        self._end_early()
-        self._cancel()
+        if self._early is not None:
+            self._early.end()
+        if self._judging is not None:
+            self._cancel()
 
     def _record(self) -> None:
         now, body = self._gateway.now(), self._body

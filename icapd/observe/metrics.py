@@ -113,6 +113,7 @@ class Counters:
             name: {} for name, definition in DEFINITIONS.items() if definition.kind == "histogram"
         }
         self._transactions: dict[Labels, _Histogram] = {}
+        self._body_bytes = 0
 
     def add(self, name: str, labels: Labels = (), amount: float = 1) -> None:
         """Adds to a counter."""
@@ -123,11 +124,12 @@ class Counters:
         """Sets a gauge, or a counter that is counted elsewhere."""
         self._counts[name][labels] = value
 
-    def transaction(self, labels: Labels, seconds: float) -> None:
-        """Counts a finished transaction and its duration in one step.
+    def transaction(self, labels: Labels, seconds: float, body_bytes: int = 0) -> None:
+        """Counts a finished transaction, its duration and its body in one step.
 
         `labels` are those of icapd_transactions_total and the outcome: one look-up serves three metrics.
         """
+        self._body_bytes += body_bytes
         histogram = self._transactions.get(labels)
         if histogram is None:
             histogram = self._transactions[labels] = _Histogram()
@@ -151,6 +153,8 @@ class Counters:
         """All numbers, to be sent to the supervisor."""
         values: Values = {name: list(counts.items()) for name, counts in self._counts.items() if counts}
         self._histograms["icapd_transaction_seconds"] = self._by_service()
+        if self._body_bytes:
+            values["icapd_body_bytes_total"] = [((), float(self._body_bytes))]
         if self._transactions:
             counts = [(labels, float(sum(h.counts))) for labels, h in self._transactions.items()]
             values["icapd_transactions_total"] = _summed((labels[:-1], count) for labels, count in counts)

@@ -78,7 +78,7 @@ class Flights(Protocol):
 
     def is_under_way(self, key: CacheKey) -> bool: ...
 
-    def share(self, key: CacheKey, start: Callable[[], Deferred[ScanReport]]) -> Deferred[ScanReport]: ...
+    def share(self, key: CacheKey, start: Callable[[], Deferred[Examined]]) -> Deferred[Examined]: ...
 
 
 class Judging(NamedTuple):
@@ -140,17 +140,17 @@ class Pipeline:
         sharing = self._flights.share(key, lambda: self._scan(key, body, judging, client, kill_at))
         if is_shared:
             return sharing.addCallback(self._take_shared, key, body, judging, client, kill_at)
-        return sharing.addCallback(Examined, Source.SCAN)
+        return sharing
 
     def _take_shared(
-        self, report: ScanReport, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float
+        self, examined: Examined, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float
     ) -> Examined | Deferred[Examined]:
-        if _is_late(report) and self._clock() < kill_at - self._scan_grace_s:
+        if _is_late(examined.report) and self._clock() < kill_at - self._scan_grace_s:
             # Its deadline was that of who came first; ours is later.
-            return self._scan(key, body, judging, client, kill_at).addCallback(Examined, Source.SCAN)
-        return Examined(report, Source.SHARED)
+            return self._scan(key, body, judging, client, kill_at)
+        return Examined(examined.report, Source.SHARED)
 
-    def _scan(self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float) -> Deferred[ScanReport]:
+    def _scan(self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float) -> Deferred[Examined]:
         if judging.remote:
             return self._scan_beside(key, body, judging, client, kill_at)
         started = self._clock()
@@ -164,28 +164,28 @@ class Pipeline:
 
     def _scan_beside(
         self, key: CacheKey, body: Body, judging: Judging, client: str, kill_at: float
-    ) -> Deferred[ScanReport]:
+    ) -> Deferred[Examined]:
         """Asks scanners and remote engines side by side."""
         deadline = kill_at - self._scan_grace_s
         beside = self._remotes.begin(judging.remote, key, body, deadline)
         scanning = self._scans.submit(key, judging.engines, body, client, deadline, kill_at)
         joining = Deferred.fromCoroutine(self._join(key, judging, scanning, beside))
 
-        def give_up(_: Deferred[ScanReport]) -> None:
+        def give_up(_: Deferred[Examined]) -> None:
             beside.end()  # first: a scan that ends by this is no reason to wait for the others
             joining.cancel()
 
-        def conclude(outcome: ScanReport | Failure) -> None:
+        def conclude(outcome: Examined | Failure) -> None:
             if not joined.called:
                 joined.callback(outcome)
 
-        joined: Deferred[ScanReport] = Deferred(give_up)
+        joined: Deferred[Examined] = Deferred(give_up)
         joining.addBoth(conclude)
         return joined
 
     async def _join(
         self, key: CacheKey, judging: Judging, scanning: Deferred[Examination], beside: RemoteScan
-    ) -> ScanReport:
+    ) -> Examined:
         """Raises: what is no ScanError."""
         started = self._clock()
         try:
@@ -200,9 +200,7 @@ class Pipeline:
             await beside.ended()
             needed = judging.required.intersection(judging.remote)
             heard = merge(Examination(size_bytes=key.size_bytes), needed, beside.reports())
-            report = with_findings(heard, failure_report(error, key.size_bytes).findings)
-            self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
-            return report
+            return self._scanned(with_findings(heard, failure_report(error, key.size_bytes).findings), started)
         finally:
             beside.end()
 
@@ -213,18 +211,19 @@ class Pipeline:
         required: frozenset[str],
         started: float,
         remote: Sequence[EngineReport] = (),
-    ) -> ScanReport:
+    ) -> Examined:
         report = merge(examination, required, remote)
         self._cache.remember(key, report)
-        self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
-        return report
+        return self._scanned(report, started)
 
-    def _take_failure(self, failure: Failure, key: CacheKey, started: float) -> ScanReport:
+    def _take_failure(self, failure: Failure, key: CacheKey, started: float) -> Examined:
         """Raises: what is no ScanError."""
         failure.trap(ScanError)
-        report = failure_report(cast(ScanError, failure.value), key.size_bytes)
+        return self._scanned(failure_report(cast(ScanError, failure.value), key.size_bytes), started)
+
+    def _scanned(self, report: ScanReport, started: float) -> Examined:
         self._counters.observe("icapd_scan_seconds", (report.verdict,), self._clock() - started)
-        return report
+        return Examined(report, Source.SCAN)
 
 
 _FAILURES: dict[type[ScanError], tuple[Verdict, FindingKind, str]] = {

@@ -75,13 +75,19 @@ class Body:
         Raises: BodyTooLarge past the body's ceiling, SpoolFull past the totals or when the disk refuses. What was
         appended before stays readable.
         """
-        size = self.size_bytes + len(data)
+        added = len(data)
+        size = self.size_bytes + added
         if size > self._limit_bytes:
             raise BodyTooLarge(f"more than {self._limit_bytes} bytes")
-        self._place(size, len(data))
+        spool, pieces = self._spool, self._pieces
+        settings, booked = spool.settings, spool.memory_bytes + added
+        if self._descriptor is None and size <= settings.memory_bytes and booked <= settings.total_memory_bytes:
+            spool.memory_bytes = booked  # most bodies: they stay where they are
+        else:
+            self._place(size, added)
         if self._descriptor is None:
-            self._pieces.append(data)
-            if len(self._pieces) - self._joined > _LOOSE_PIECES:
+            pieces.append(data)
+            if len(pieces) - self._joined > _LOOSE_PIECES:
                 self._join_tail()
         else:
             self._write(data)

@@ -32,6 +32,7 @@ from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
 from icapd.observe.metrics import Counters
 from icapd.reactor import Reactor, install_reactor
+from icapd.scan.pipeline import Examined
 from icapd.scan.spool import Spool
 from icapd.worker.channel import PacketChannel
 from icapd.worker.descriptors import descriptor_limit, room_for_clients, shares_of
@@ -79,7 +80,7 @@ class Front:
             reactor, socket.socket(fileno=place.control_fd), self._on_packet, self._on_supervisor_lost
         )
         self._spool = Spool(settings.spool)
-        self._flights = SingleFlight()
+        self._flights: SingleFlight[Examined] = SingleFlight()
         self._access = (
             None if self._access_writer is None else AccessLog(self._access_writer.write, settings.log.format)
         )

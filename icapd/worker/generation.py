@@ -24,7 +24,7 @@ from icapd.plugins import build_remote_engines
 from icapd.policy.page import BlockPage
 from icapd.reactor import Reactor
 from icapd.scan.engine_api import UrlEngine
-from icapd.scan.pipeline import Pipeline
+from icapd.scan.pipeline import Examined, Pipeline
 from icapd.scan.remote import RemoteEngines, WatchedEngine
 from icapd.scan.spool import Spool
 from icapd.worker.nursing import NurseryProcess
@@ -41,7 +41,7 @@ class Surroundings:
     counters: Counters
     log: EventLog
     spool: Spool
-    flights: SingleFlight
+    flights: SingleFlight[Examined]
     access: AccessLog | None
     counts_shared: bool
     """Whether this is the front that tells of what all fronts share."""

@@ -34,10 +34,24 @@ class Job:
     `is_queued` while it waits in a queue; `lost` counts the scanners that died with it.
     """
 
-    __slots__ = ("_deferred", "body", "client", "cost", "is_queued", "kill_at", "lost", "submitted_at", "task")
+    __slots__ = (
+        "_deferred",
+        "body",
+        "client",
+        "cost",
+        "is_large",
+        "is_queued",
+        "kill_at",
+        "lost",
+        "submitted_at",
+        "task",
+    )
 
-    def __init__(self, task: ScanTask, body: Body, client: str, submitted_at: float, kill_at: float) -> None:
+    def __init__(
+        self, task: ScanTask, body: Body, client: str, submitted_at: float, kill_at: float, *, is_large: bool = False
+    ) -> None:
         self.task = task
+        self.is_large = is_large
         self.body = body.retain()
         self.client = client
         self.cost = min(1 + task.size_bytes // COST_UNIT_BYTES, COST_MAX)

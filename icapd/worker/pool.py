@@ -149,7 +149,8 @@ class ScannerPool:
         """
         self._next_number += 1
         task = ScanTask(self._next_number, key.size_bytes, key.sha256, deadline, key.coding, engines)
-        job = Job(task, body, client, self._clock(), kill_at)
+        is_large = key.size_bytes >= self._settings.large_bytes
+        job = Job(task, body, client, self._clock(), kill_at, is_large=is_large)
         waiting = job.wait(self._on_cancelled)
         line = self._line_of(job)
         refused = line.admit(job, is_full=len(line.queue) >= self._settings.queue_tasks)
@@ -166,11 +167,8 @@ class ScannerPool:
 
     # Jobs and scanners
 
-    def _is_large(self, job: Job) -> bool:
-        return job.task.size_bytes >= self._settings.large_bytes
-
     def _line_of(self, job: Job) -> Line:
-        return self._large if self._is_large(job) else self._small
+        return self._large if job.is_large else self._small
 
     def _dispatch(self) -> None:
         while self._idle and (job := self._next_job()) is not None:
@@ -199,7 +197,7 @@ class ScannerPool:
             job.end(Overloaded(str(error)))
             return
         scanner.job = job
-        if self._is_large(job):
+        if job.is_large:
             self._running_large += 1
         scanner.channel.send(parts, descriptors)
         for descriptor in descriptors:
@@ -207,7 +205,7 @@ class ScannerPool:
 
     def _take_back(self, scanner: Scanner) -> Job | None:
         job, scanner.job = scanner.job, None
-        if job is not None and self._is_large(job):
+        if job is not None and job.is_large:
             self._running_large -= 1
         return job
 

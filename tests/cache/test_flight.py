@@ -30,7 +30,7 @@ class Scan:
         return self.result
 
 
-def join(flights: SingleFlight, scan: Scan, key: CacheKey = KEY) -> Deferred[ScanReport]:
+def join(flights: SingleFlight[ScanReport], scan: Scan, key: CacheKey = KEY) -> Deferred[ScanReport]:
     return flights.share(key, scan)
 
 
@@ -49,7 +49,7 @@ def error_of(deferred: Deferred[ScanReport]) -> BaseException:
 
 
 def test_identical_bodies_share_one_scan() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     callers = [join(flights, scan) for _ in range(5)]
     assert (scan.starts, flights.shared, len(flights)) == (1, 4, 1)
     assert flights.is_under_way(KEY)
@@ -62,7 +62,7 @@ def test_identical_bodies_share_one_scan() -> None:
 
 
 def test_other_keys_have_scans_of_their_own() -> None:
-    flights = SingleFlight()
+    flights = SingleFlight[ScanReport]()
     scans = [Scan(), Scan(), Scan()]
     keys = [KEY, cache_key(ruleset="r2"), cache_key(coding="gzip")]
     callers = [join(flights, scan, key) for scan, key in zip(scans, keys, strict=True)]
@@ -73,14 +73,14 @@ def test_other_keys_have_scans_of_their_own() -> None:
 
 
 def test_work_that_ends_at_once_leaves_nothing() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     scan.result = succeed(clean_report())
     assert outcome_of(join(flights, scan)) == clean_report()
     assert len(flights) == 0
 
 
 def test_a_result_is_not_kept() -> None:
-    flights, first, second = SingleFlight(), Scan(), Scan()
+    flights, first, second = SingleFlight[ScanReport](), Scan(), Scan()
     caller = join(flights, first)
     first.result.callback(clean_report())
     assert outcome_of(caller) == clean_report()
@@ -89,7 +89,7 @@ def test_a_result_is_not_kept() -> None:
 
 
 def test_the_first_caller_may_leave() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     first, second = join(flights, scan), join(flights, scan)
     first.cancel()
     assert isinstance(error_of(first), CancelledError)
@@ -99,7 +99,7 @@ def test_the_first_caller_may_leave() -> None:
 
 
 def test_a_follower_may_leave() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     first, second, third = (join(flights, scan) for _ in range(3))
     second.cancel()
     assert isinstance(error_of(second), CancelledError)
@@ -108,7 +108,7 @@ def test_a_follower_may_leave() -> None:
 
 
 def test_work_that_nobody_wants_any_more_is_cancelled() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     callers = [join(flights, scan) for _ in range(3)]
     for caller in callers:
         assert not scan.was_cancelled
@@ -119,7 +119,7 @@ def test_work_that_nobody_wants_any_more_is_cancelled() -> None:
 
 
 def test_who_comes_after_everyone_left_starts_afresh() -> None:
-    flights, stubborn, fresh = SingleFlight(), Deferred[ScanReport](), Scan()
+    flights, stubborn, fresh = SingleFlight[ScanReport](), Deferred[ScanReport](), Scan()
 
     def goes_on() -> Deferred[ScanReport]:
         work = Deferred[ScanReport]()
@@ -137,7 +137,7 @@ def test_who_comes_after_everyone_left_starts_afresh() -> None:
 
 
 def test_an_exception_reaches_everyone_and_is_not_kept() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     callers = [join(flights, scan) for _ in range(3)]
     scan.result.errback(OSError("the scanner is gone"))
     assert [str(error_of(caller)) for caller in callers] == ["the scanner is gone"] * 3
@@ -148,7 +148,7 @@ def test_an_exception_reaches_everyone_and_is_not_kept() -> None:
 
 
 def test_an_error_report_reaches_everyone_and_is_not_kept() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     callers = [join(flights, scan) for _ in range(2)]
     scan.result.callback(report_with(Verdict.ERROR))
     assert [outcome_of(caller) for caller in callers] == [report_with(Verdict.ERROR)] * 2
@@ -156,7 +156,7 @@ def test_an_error_report_reaches_everyone_and_is_not_kept() -> None:
 
 
 def test_work_that_cannot_even_start_leaves_nothing() -> None:
-    flights = SingleFlight()
+    flights = SingleFlight[ScanReport]()
 
     def cannot_start() -> Deferred[ScanReport]:
         raise OSError("no")
@@ -167,7 +167,7 @@ def test_work_that_cannot_even_start_leaves_nothing() -> None:
 
 
 def test_a_caller_that_fails_on_the_result_does_not_keep_it_from_the_others() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
 
     async def clumsy() -> ScanReport:
         await flights.share(KEY, scan)
@@ -180,7 +180,7 @@ def test_a_caller_that_fails_on_the_result_does_not_keep_it_from_the_others() ->
 
 
 def test_a_caller_may_cancel_another_when_its_result_comes() -> None:
-    flights, scan = SingleFlight(), Scan()
+    flights, scan = SingleFlight[ScanReport](), Scan()
     first = join(flights, scan)
     second = join(flights, scan)
     first.addCallback(lambda report: second.cancel())

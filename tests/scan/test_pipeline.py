@@ -36,7 +36,7 @@ class Scene:
     def __init__(self, bench: ScannerBench, scan_s: float = 10.0) -> None:
         self.bench = bench
         self.counters = Counters()
-        self.flights = SingleFlight()
+        self.flights: SingleFlight[Examined] = SingleFlight()
         self.cache = VerdictCache(Cache(), os.urandom(32), cast(CacheReactor, reactor))
         self.pipeline = Pipeline(self.cache, self.flights, bench.pool, self.counters, scan_s, 0.2)
 
