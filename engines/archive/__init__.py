@@ -33,7 +33,7 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
 
 
 def _version() -> str:
-    codings = f"brotli {distribution_version('brotli')} zstandard {distribution_version('zstandard')}"
+    codings = " ".join(f"{name} {distribution_version(name)}" for name in ("brotli", "zlib-ng", "zstandard"))
     return f"{_FORMATS_VERSION} {codings} {binding.version()}"
 
 

@@ -5,13 +5,13 @@ The mark alone proves nothing, programs that read archives hold it too: the head
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
 from engines.archive import findings
 from engines.archive.limits import ArchiveOptions
 from engines.archive.rar_volumes import vint
+from engines.inflate import crc32
 from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 PROGRAMS: Final = b"MZ", b"\x7fE", b"\xcf\xfa", b"\xca\xfe"
@@ -57,11 +57,11 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
 def _is_header(head: bytes) -> bool:
     """Whether the first header behind a mark meets its checksum."""
     if head.startswith(_SEVEN_ZIP):
-        return len(head) >= 32 and zlib.crc32(head[12:32]) == int.from_bytes(head[8:12], "little")
+        return len(head) >= 32 and crc32(head[12:32]) == int.from_bytes(head[8:12], "little")
     if head[6:7] == b"\x00" and len(head) >= 14:
         size_bytes = int.from_bytes(head[12:14], "little")
-        return zlib.crc32(head[9 : 7 + size_bytes]) & 0xFFFF == int.from_bytes(head[7:9], "little")
+        return crc32(head[9 : 7 + size_bytes]) & 0xFFFF == int.from_bytes(head[7:9], "little")
     if head[6:8] == b"\x01\x00" and len(head) >= 16:
         size_bytes, start = vint(head, 12)
-        return zlib.crc32(head[12 : start + size_bytes]) == int.from_bytes(head[8:12], "little")
+        return crc32(head[12 : start + size_bytes]) == int.from_bytes(head[8:12], "little")
     return False

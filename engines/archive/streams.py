@@ -1,4 +1,4 @@
-"""Bounded decompression: pull-based streams over the standard library that give at most a block at a time.
+"""Bounded decompression: pull-based streams that give at most a block at a time.
 
 A stream's `read` returns some bytes, nothing at its end; it raises Broken for bad data, LimitReached for data that
 asks for more memory than we give, and MemoryError where memory runs out, which is no fault of the data. `rest` is
@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import zlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from engines.inflate import GZIP, RAW, ZLIB, Damaged, Inflater
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Buffer
 
 IN_BLOCK: Final = 64 * 1024
 OUT_BLOCK: Final = 256 * 1024
-SALVAGE_BYTES: Final = 1024 * 1024
 GZIP_MAGIC: Final = b"\x1f\x8b"
-_ZLIB_NO_MEMORY: Final = "Error -4 "
-"""Z_MEM_ERROR: ours to fail by, no damage."""
 _LZMA_TOO_LARGE: Final = "Memory usage limit exceeded"
 LZMA_DICTIONARY_BYTES: Final = 64 * 1024 * 1024
 DICTIONARY_BYTES: Final = "archive.max_dictionary_bytes"
@@ -90,11 +87,11 @@ class Pushed:
 
 
 class Inflate:
-    """One zlib, gzip or raw deflate stream; `wbits` as zlib has it."""
+    """One zlib, gzip or raw deflate stream; `window` says which."""
 
-    def __init__(self, source: Source, wbits: int) -> None:
+    def __init__(self, source: Source, window: int) -> None:
         self._source = source
-        self._inflater = zlib.decompressobj(wbits)
+        self._inflater = Inflater(window)
         self._pending = b""
         self._broken = ""
 
@@ -103,38 +100,22 @@ class Inflate:
             raise Broken(self._broken)
         while not self._inflater.eof:
             packed = self._pending or self._source.read(IN_BLOCK)
-            before = self._inflater.copy()
             try:
-                block = self._inflater.decompress(packed, size_bytes)
-            except zlib.error as error:
-                if str(error).startswith(_ZLIB_NO_MEMORY):
-                    raise MemoryError(str(error)) from error
-                self._broken = str(error)
-                return self._salvage(before, packed)
-            self._pending = self._inflater.unconsumed_tail
+                block = self._inflater.read(packed, size_bytes)
+            except Damaged as damage:
+                self._broken = str(damage)
+                if damage.plain:
+                    return damage.plain
+                raise Broken(self._broken) from damage
+            self._pending = self._inflater.unread
             if block:
                 return block
             if not packed and not self._inflater.eof:
                 raise Broken("cut short")
         return b""
 
-    def _salvage(self, inflater: zlib._Decompress, packed: bytes) -> bytes:
-        """The bytes before the damage, by ever smaller steps of input: zlib drops the output of a call that fails."""
-        salvaged = bytearray()
-        for step in (4096, 64, 1):
-            while packed and len(salvaged) < SALVAGE_BYTES:
-                attempt = inflater.copy()
-                try:
-                    salvaged += attempt.decompress(packed[:step])
-                except zlib.error:
-                    break
-                inflater, packed = attempt, packed[step:]
-        if not salvaged:
-            raise Broken(self._broken)
-        return bytes(salvaged)
-
     def rest(self) -> Source:
-        return Pushed(self._inflater.unused_data, self._source)
+        return Pushed(self._inflater.unused, self._source)
 
 
 class Concatenated:
@@ -175,12 +156,12 @@ class Concatenated:
 
 def gunzip(source: Source, max_members: int) -> Stream:
     """A whole gzip file, its checksums verified."""
-    return Concatenated(source, lambda rest: Inflate(rest, zlib.MAX_WBITS | 16), GZIP_MAGIC, max_members)
+    return Concatenated(source, lambda rest: Inflate(rest, GZIP), GZIP_MAGIC, max_members)
 
 
 def inflate_zip(source: Source) -> Stream:
     """The method ZIP calls deflate: raw."""
-    return Inflate(source, -zlib.MAX_WBITS)
+    return Inflate(source, RAW)
 
 
 class Deflate:
@@ -189,7 +170,7 @@ class Deflate:
     def __init__(self, source: Source) -> None:
         first = source.read(IN_BLOCK)
         is_zlib = len(first) >= 2 and first[0] & 0x0F == 8 and (first[0] << 8 | first[1]) % 31 == 0
-        self._inflate = Inflate(Pushed(first, source), zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        self._inflate = Inflate(Pushed(first, source), ZLIB if is_zlib else RAW)
 
     def read(self, size_bytes: int) -> bytes:
         return self._inflate.read(size_bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import lzma
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +25,7 @@ from engines.archive.streams import (
     Unsupported,
     lzma_stream,
 )
+from engines.inflate import ZLIB
 from icapd.scan.model import Budget, Finding, Sample
 
 FORMAT: Final = "xar"
@@ -38,7 +38,7 @@ _MAX_TEXT: Final = 0xFFFF
 _HEADER: Final = struct.Struct(">4s2H2Q")
 
 _DECODERS: Final[dict[str, Callable[[Source], Stream]]] = {
-    "application/x-gzip": lambda source: Inflate(source, zlib.MAX_WBITS),  # zlib, whatever it is called
+    "application/x-gzip": lambda source: Inflate(source, ZLIB),  # zlib, whatever it is called
     "application/x-bzip2": lambda source: Buffered(source, bz2.BZ2Decompressor()),
     "application/x-lzma": lambda source: lzma_stream(source, lzma.FORMAT_AUTO),
     "application/x-xz": lambda source: lzma_stream(source, lzma.FORMAT_AUTO),
@@ -62,7 +62,7 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
         return
     _, header_bytes, _, toc_bytes, _ = _HEADER.unpack(head)
     heap = header_bytes + toc_bytes
-    packed = Inflate(Range(sample.data, header_bytes, heap, budget), zlib.MAX_WBITS)
+    packed = Inflate(Range(sample.data, header_bytes, heap, budget), ZLIB)
     toc = collect(packed, sample.size_bytes, limits, budget)
     if toc.data:
         yield sample.member(toc.data, "toc.xml")

@@ -7,7 +7,6 @@ front see those members, and in a cut archive they are all there is.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -26,6 +25,7 @@ from engines.archive.zip_directory import (
 )
 from engines.archive.zip_extents import Extents
 from engines.archive.zip_methods import AES, STORED
+from engines.inflate import crc32
 from icapd.scan.model import Budget, Buffer, Finding, FindingKind, Sample
 
 FORMAT: Final = "zip"
@@ -186,7 +186,7 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
         yield from stored.shortfall(FORMAT, trail)
         return
     unpacked, rest = content
-    is_proven = unpacked.is_whole and zlib.crc32(unpacked.data) == entry.crc
+    is_proven = unpacked.is_whole and crc32(unpacked.data) == entry.crc
     if entry.flags & zip_directory.ENCRYPTED and not is_proven:
         # Data that unpacks to its checksum was never encrypted, whatever the flag says; of other data nobody knows,
         # and Android installs it as it is.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +20,7 @@ from engines.archive.streams import (
     zip_lzma,
 )
 from engines.archive.zip_directory import Entry
+from engines.inflate import RAW, InflateError, crc32, decompressor
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import Budget, Buffer
 
@@ -48,17 +48,17 @@ def read_quickly(data: Buffer, entry: Entry) -> bytes | None:
     """
     plain = bytes(data[entry.start : entry.end])
     if entry.method == DEFLATE:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = decompressor(RAW)
         try:
             plain = inflater.decompress(plain, entry.unpacked_bytes + 1)
-        except zlib.error:
+        except InflateError:
             return None
         if not inflater.eof or inflater.unused_data:
             return None
     elif entry.method != STORED:
         return None
     is_whole = len(plain) == entry.unpacked_bytes and entry.end - entry.start == entry.packed_bytes
-    return plain if is_whole and zlib.crc32(plain) == entry.crc else None
+    return plain if is_whole and crc32(plain) == entry.crc else None
 
 
 def read(

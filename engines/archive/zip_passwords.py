@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-import zlib
 from typing import Final
 
 import numpy
@@ -20,6 +19,7 @@ from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.streams import Broken, Range, Source
 from engines.archive.zip_directory import Entry
+from engines.inflate import crc32
 from icapd.scan.model import Budget, Sample
 
 _AES_FIELD: Final = 0x9901
@@ -52,7 +52,7 @@ def _traditional(
             content = collect(next(reader.entries()), len(alone), limits, budget)
     except (Broken, StopIteration):
         return None
-    is_right = bool(content.limit) or zlib.crc32(content.data) == entry.crc
+    is_right = bool(content.limit) or crc32(content.data) == entry.crc
     return content if is_right else None
 
 

@@ -30,7 +30,7 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
 
 
 def _version() -> str:
-    packages = " ".join(f"{name} {distribution_version(name)}" for name in ("olefile", "cryptography"))
+    packages = " ".join(f"{name} {distribution_version(name)}" for name in ("olefile", "cryptography", "zlib-ng"))
     return f"{_TABLES_VERSION} {packages}"
 
 

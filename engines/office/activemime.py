@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from engines.inflate import ZLIB, InflateError, decompressor
 from engines.office import findings
 from engines.office.limits import OfficeOptions
 from icapd.scan.model import Budget, Finding, Sample
@@ -30,7 +30,7 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
 
 
 def _inflated(sample: Sample, start: int, budget: Budget) -> bytes:
-    inflater = zlib.decompressobj()
+    inflater = decompressor(ZLIB)
     pending = bytes(sample.data[start:])
     blocks: list[bytes] = []
     total_bytes = 0
@@ -45,6 +45,6 @@ def _inflated(sample: Sample, start: int, budget: Budget) -> bytes:
             blocks.append(block)
             if not block:
                 break
-    except zlib.error:
+    except InflateError:
         pass
     return b"".join(blocks)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from engines.inflate import ZLIB, InflateError, decompressor
 from engines.office import agile, biff, embedded, findings, ole_table, vba, xlm, xls_crypt
 from engines.office.compound import ENTRIES_LIMIT, ORPHANS, Compound, Damaged, Entry
 from engines.office.limits import OfficeOptions
@@ -179,9 +179,9 @@ def _slides(content: bytes, sample: Sample, found: _Found, budget: Budget) -> bo
         size_bytes = min(int.from_bytes(content[at : at + 4], "little"), len(content) - at - 4)
         most = min(int.from_bytes(content[at + 4 : at + 8], "little"), budget.bytes_left)
         try:
-            inflater = zlib.decompressobj()
+            inflater = decompressor(ZLIB)
             storage = inflater.decompress(content[at + 8 : at + 4 + size_bytes], max(most, 1))
-        except zlib.error:
+        except InflateError:
             continue
         budget.take_bytes(len(storage))
         budget.check_ratio(len(sample.data), len(storage))

@@ -29,7 +29,8 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
 
 
 def _version() -> str:
-    return f"{_TABLE_VERSION} cryptography {distribution_version('cryptography')}"
+    packages = " ".join(f"{name} {distribution_version(name)}" for name in ("cryptography", "zlib-ng"))
+    return f"{_TABLE_VERSION} {packages}"
 
 
 SPEC = EngineSpec(name="pdf", options=PdfOptions, gather=_gather, build=_build, version=_version)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import binascii
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from engines.inflate import RAW, ZLIB, Damaged, Inflater
 from engines.pdf.values import Value
 from icapd.scan.model import Budget
 
@@ -21,6 +21,8 @@ CHAIN_MAX: Final = 8
 CHAIN_LIMIT: Final = "pdf.max_filters"
 STREAM_LIMIT: Final = "pdf.max_stream_bytes"
 _BLOCK: Final = 256 * 1024
+_NOISE_BYTES: Final = 64
+"""So much of what is no deflate may be inflated by chance; it is to count as damage."""
 _ROW_BYTES_MAX: Final = 1 << 20
 SLOW_LIMIT: Final = "pdf.max_slow_bytes"
 SLOW_BYTES_MAX: Final = 1_500_000
@@ -129,7 +131,7 @@ class _Gauge:
 
 def _flate(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
     """zlib, or deflate without its head and sum; what comes before damage is kept."""
-    for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
+    for window in (ZLIB, RAW):
         start = 2 if window < 0 and len(data) > 2 and data[0] & 0x0F == 8 else 0
         blocks, is_whole = _inflate(data[start:], window, gauge)
         if blocks or is_whole:
@@ -138,28 +140,24 @@ def _flate(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
 
 
 def _inflate(data: bytes, window: int, gauge: _Gauge) -> tuple[list[bytes], bool]:
-    inflater = zlib.decompressobj(window)
+    inflater = Inflater(window, _NOISE_BYTES)
     blocks: list[bytes] = []
-    pending = data
+    at = 0
+    pending = b""
     is_broken = False
-    while pending and not inflater.eof:
-        # A call that fails keeps its output to itself, so that damaged data is read in small steps.
-        piece = pending[:64] if is_broken else pending
-        before = None if is_broken else inflater.copy()
+    while not (inflater.eof or is_broken):
+        packed = pending or data[at : at + _BLOCK]
+        at += 0 if pending else len(packed)
         try:
-            block = inflater.decompress(piece, _BLOCK)
-        except zlib.error:
-            if before is None:
-                return blocks, False
-            inflater, is_broken = before, True
-            pending = pending[:_BLOCK]
-            continue
-        pending = inflater.unconsumed_tail + (pending[64:] if is_broken else b"")
+            block = inflater.read(packed, _BLOCK)
+        except Damaged as damage:
+            block, is_broken = damage.plain, True
+        pending = inflater.unread
         if block:
             gauge.take(len(block))
             blocks.append(block)
             gauge.stop_at(blocks)
-        elif not inflater.unconsumed_tail and not is_broken:
+        elif not packed:
             break
     return blocks, inflater.eof
 
