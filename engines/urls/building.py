@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-LISTS_MAX = 1 << 14
+from engines.urls.table import encode_value
+
+LISTS_MAX = 1 << 13
 RECORDS_BYTES_MAX = (1 << 32) - 1
 _CHUNK = 1 << 12
 _BUCKET_NAMES = 4
@@ -35,13 +36,13 @@ class TableBuilder:
         """Of all records, at most."""
         return len(self._records)
 
-    def add(self, names: Sequence[bytes], number: int, prefix: bytes = b"") -> None:
-        """Takes names, each with `prefix` before it, on the list of this number. No newline, no tab, below 64 KB."""
+    def add(self, names: Sequence[bytes], number: int, *, is_for_all_below: bool = False) -> None:
+        """Takes names on the list of this number. No newline, no tab, below 64 KB."""
         if names:
-            start, end = b"\n" + prefix, _tail(number)
-            self._hashes.extend(map(crc32, names, repeat(crc32(prefix))))
-            self._sizes.extend(map(len(start + end).__add__, map(len, names)))
-            self._records += start + (end + start).join(names) + end
+            end = b"\t" + encode_value(number, is_for_all_below=is_for_all_below)
+            self._hashes.extend(map(crc32, names))
+            self._sizes.extend(map((len(end) + 1).__add__, map(len, names)))
+            self._records += b"\n" + (end + b"\n").join(names) + end
 
     def build(self) -> dict[str, bytes]:
         """The blocks by their names. State: nothing is left of what was collected."""
@@ -96,7 +97,3 @@ def _filter_of(hashes: NDArray[np.uint32]) -> bytes:
     found = np.zeros(1 << bits, dtype=np.uint8)
     np.bitwise_or.at(found, hashes >> (32 - bits), np.left_shift(1, hashes & 7).astype(np.uint8))
     return found.tobytes()
-
-
-def _tail(number: int) -> bytes:
-    return bytes((0x09, 0x80 | number >> 7, 0x80 | number & 0x7F))

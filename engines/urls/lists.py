@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple
 
 from engines.urls.engine import HAS_URLS, Kind, ListedAs, encode_lists
-from engines.urls.names import CONTROLS, canonical_host, is_address, path_and_query, url_base, url_keys
+from engines.urls.names import CONTROLS, PLAIN, canonical_host, is_address, path_and_query, url_base, url_keys
 from icapd.scan.engine_api import ConfigurationError, Material, Problem, open_regular
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _URL = re.compile(
     rb"(?:[A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/?#@\s]*@)?(\[[^\]\s]*\]|[^/?#:\s]+)(?::([0-9]*))?([/?][^\s]*)?"
 )
 _NO_NAME = re.compile(rb"[\x00-\x20\x7f<>\"'{}|\\^`/?#@,=()]")
-_PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789._- "
-_A, _F = b"af"
+_PLAIN = PLAIN + b" "
+_A, _X = b"ax"
 _LOCAL_ADDRESSES: Final = frozenset({b"0.0.0.0", b"127.0.0.1", b"::1", b"::", b"255.255.255.255", b"fe80::1%lo0"})
 _LOCAL_NAMES: Final = frozenset(
     {
@@ -171,9 +171,9 @@ class _FileReader:
                         names += found
         self._lines += block.count(b"\n")
         if known == "urls":
-            hosts = {name.partition(b"/")[0].partition(b"|")[0] + b"//" for name in names}
+            hosts = {name.partition(b"/")[0].partition(b"|")[0] for name in names}
             self._builder.add(sorted(hosts), HAS_URLS)
-        self._builder.add(names, self._number, b"." if known == "domains" else b"")
+        self._builder.add(names, self._number, is_for_all_below=known == "domains")
 
     def _refuse(self, place: int, line: bytes, known: Format) -> None:
         self._bad += 1
@@ -209,7 +209,7 @@ def _plain_names(block: bytes, known: Format) -> list[bytes] | None:
         return None
     # Nearly all names end in a letter; addresses, and dots at the end, want another form.
     names = [
-        word if word[-1] > _F or (word[-1] >= _A and b"0x" not in word) else canonical_host(word.decode()).encode()
+        word if word[-1] > _X or (word[-1] >= _A and word.find(b"0x") < 0) else canonical_host(word.decode()).encode()
         for word in words
     ]
     return [name for name in names if name] if b"" in names else names
@@ -251,8 +251,8 @@ def _read_url(line: bytes) -> list[bytes] | None:
     name = _name(host.strip(b"[]"))
     if not name:
         return None
-    base = url_base(name.decode("utf-8", "surrogateescape"), (port or b"").decode())
-    *_, key = url_keys(base.encode("utf-8", "surrogateescape"), *path_and_query(target or b"/"))
+    base = url_base(name.removeprefix(b"www."), (port or b"").decode())
+    *_, key = url_keys(base, *path_and_query(target or b"/"))
     return [key]
 
 

@@ -11,7 +11,6 @@ import ipaddress
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator
 from urllib.parse import unquote, unquote_to_bytes
 
 import idna
@@ -20,15 +19,17 @@ SEGMENTS_MAX = 32
 """Folders of a path, and parts of a query, that are looked up; deeper than lists are."""
 
 _PLAIN = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z_-][a-z0-9_-]*")
-IS_CANONICAL = re.compile(r"[a-z0-9_-][a-z0-9_.-]{0,250}\.[a-z_-][a-z0-9_-]*").fullmatch
-"""Whether a host is surely as `canonical_host` would have it, and a name; nearly all are. Half of what that costs."""
+PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789._-"
+"""A name of these alone that ends in a letter, without `0x`, is as `canonical_host` would have it."""
 _HOST_MAX = 253
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _NUMBER_DIGITS_MAX = 16
-_DEFAULT_PORTS = frozenset({"", "80", "443"})
+DEFAULT_PORTS = frozenset({"", "80", "443"})
 _DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
 CONTROLS = bytes(range(0x21)) + b"\x7f"
 """What no key has."""
+_LOWER = bytes(range(256)).lower()
+_PERCENT = ord("%")
 _TARGET = re.compile(rb"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?([^?#]*)(?:\?([^#]*))?")
 
 
@@ -95,13 +96,12 @@ def _number(text: str) -> int:
     return 1 << 64
 
 
-def url_base(host: str, port: str) -> str:
-    """What a URL of a canonical host begins with. `www.` before it makes no difference, nor the usual ports.
+def url_base(name: bytes, port: str) -> bytes:
+    """What a URL of a host begins with: its name without `www.`, and a port unless it is a usual one.
 
-    A bar stands before another one: IPv6 addresses have colons.
+    A bar stands before a port: IPv6 addresses have colons.
     """
-    base = host.removeprefix("www.")
-    return base if port in _DEFAULT_PORTS else f"{base}|{port}"
+    return name if port in DEFAULT_PORTS else name + b"|" + port.encode("utf-8", "surrogateescape")
 
 
 def path_and_query(target: bytes) -> tuple[bytes, bytes]:
@@ -111,31 +111,33 @@ def path_and_query(target: bytes) -> tuple[bytes, bytes]:
     """
     match = _TARGET.match(target)
     path, query = (b"", None) if match is None else match.groups()
-    if b"%" in path:
-        path = unquote_to_bytes(path)
-    path = path.translate(None, CONTROLS).lower()
-    if b"//" in path or b"/." in path:
+    path = _decoded(path)
+    if path.find(b"//") >= 0 or path.find(b"/.") >= 0:
         path = posixpath.normpath(b"/" + path.lstrip(b"/"))
-    return path.rstrip(b"/"), unquote_to_bytes(query).translate(None, CONTROLS).lower() if query else b""
+    return path.rstrip(b"/"), _decoded(query) if query else b""
 
 
-def url_keys(base: bytes, path: bytes, query: bytes) -> Iterator[bytes]:
+def _decoded(part: bytes) -> bytes:
+    return (unquote_to_bytes(part) if _PERCENT in part else part).translate(_LOWER, CONTROLS)
+
+
+def url_keys(base: bytes, path: bytes, query: bytes) -> list[bytes]:
     """Every prefix of a URL that a list may hold: its host, each folder, the whole path, and that with its query."""
-    yield base + b"/"
-    end = path.find(b"/", 1)
-    for _ in range(SEGMENTS_MAX):
-        if end < 0:
-            break
-        yield base + path[:end]
-        end = path.find(b"/", end + 1)
+    keys = [base + b"/"]
     if path:
-        yield base + path
+        keys += _prefixes(base + path, b"/", len(base) + 1)
     if query:
-        whole = base + (path or b"/") + b"?"
-        end = query.find(b"&")
-        for _ in range(SEGMENTS_MAX):
-            if end < 0:
-                break
-            yield whole + query[:end]
-            end = query.find(b"&", end + 1)
-        yield whole + query
+        start = base + (path or b"/") + b"?"
+        keys += _prefixes(start + query, b"&", len(start))
+    return keys
+
+
+def _prefixes(whole: bytes, mark: bytes, start: int) -> list[bytes]:
+    """What is before each mark from `start` on, and the whole."""
+    found: list[bytes] = []
+    at = whole.find(mark, start)
+    while at >= 0 and len(found) < SEGMENTS_MAX:
+        found.append(whole[:at])
+        at = whole.find(mark, at + 1)
+    found.append(whole)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 
 from engines.urls import SPEC, UrlOptions
 from engines.urls.building import TableBuilder
-from engines.urls.engine import UrlLists
+from engines.urls.engine import HOSTS_KEPT, UrlLists
 from engines.urls.lists import BAD_ONE_IN, BLOCK_BYTES, LINE_BYTES
 from engines.urls.names import SEGMENTS_MAX, canonical_host
-from engines.urls.table import Table
+from engines.urls.table import NAME_BYTES_MAX, Table, decode_values
 from icapd.errors import ConfigurationError
 from icapd.scan.engine_api import UrlEngine
 from icapd.scan.model import FindingKind, Severity
+from tests.support.steps import steps
 
 
 def made(folder: Path, *lists: Mapping[str, Any]) -> UrlLists:
@@ -322,6 +324,74 @@ def test_what_is_listed_twice_is_told_once(tmp_path: Path) -> None:
     assert names(engine, "www.example.org/x") == ["it", "again"]
 
 
+def test_what_is_above_a_name_is_as_long_as_a_name_may_be(tmp_path: Path) -> None:
+    longest = ".".join(["a" * 62] * 3 + ["b" * (NAME_BYTES_MAX - 3 * 63)])
+    assert len(longest) == NAME_BYTES_MAX
+    engine = listing(tmp_path, f"{longest}\nc{longest}\nexample.org\n", format="domains")
+    assert names(engine, f"x.{longest}") == names(engine, f"c{longest}") == ["it"]
+    assert names(engine, f"x.c{longest}") == []
+    assert names(engine, "x." * 5000 + "example.org") == ["it"]
+
+
+def test_hosts_with_slashes_are_no_urls(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("0.0.0.0 example.org\n")
+    (tmp_path / "urls").write_text("example.org/bad\n")
+    engine = made(tmp_path, {"path": "hosts"}, {"path": "urls"})
+    assert names(engine, "example.org/bad") == ["hosts", "urls"]
+    assert engine.look_up("example.org%2Fbad", "", b"/") == engine.look_up("example.org/bad", "", b"/") == ()
+
+
+def test_each_of_two_lists_means_what_it_means_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("0.0.0.0 example.org\n")
+    (tmp_path / "domains").write_text("example.org\n")
+    (tmp_path / "urls").write_text("example.org/x\nwww.www.example.org/y\n")
+    engine = made(tmp_path, {"path": "hosts"}, {"path": "domains"}, {"path": "urls"})
+    assert names(engine, "example.org/x") == ["hosts", "domains", "urls"]
+    assert names(engine, "www.example.org/x") == ["domains", "urls"]
+    assert names(engine, "www.example.org/y") == names(engine, "www.www.example.org/x") == ["domains"]
+    assert names(engine, "www.www.example.org/y") == ["domains", "urls"]
+
+
+class TestCost:
+    """In instructions of Python, of hosts that are not remembered; most run in 10 ns."""
+
+    @pytest.fixture
+    def engine(self, tmp_path: Path) -> UrlLists:
+        """With a list of each kind, and no host remembered."""
+        (tmp_path / "hosts").write_text("".join(f"0.0.0.0 h{number}.example.org\n" for number in range(5000)))
+        (tmp_path / "domains").write_text("".join(f"d{number}.example.net\n" for number in range(5000)))
+        (tmp_path / "urls").write_text("".join(f"u{number}.example.com/a/b/c\n" for number in range(5000)))
+        engine = made(tmp_path, {"path": "hosts"}, {"path": "domains"}, {"path": "urls"})
+        for kind in ("h1.example.org", "d1.example.net", "x.d1.example.net", "u1.example.com"):
+            assert names(engine, f"{kind}/a/b/c/d.html")
+        return engine
+
+    @pytest.mark.parametrize(
+        ("host", "most"),
+        [("h{}.example.org", 310), ("d{}.example.net", 310), ("x.d{}.example.net", 360), ("u{}.example.com", 790)],
+    )
+    def test_what_is_listed(self, engine: UrlLists, host: str, most: int) -> None:
+        hosts = [host.format(number) for number in range(2, 1002)]
+        taken = sorted(steps(partial(engine.look_up, host, "", b"http://h/a/b/c/d.html")) for host in hosts)
+        assert 100 < taken[500] < most
+        assert taken[-1] < most + 200  # names that the filter takes for listed
+
+    def test_what_is_on_no_list(self, engine: UrlLists) -> None:
+        hosts = [f"n{number}.example.org" for number in range(1000)]
+        taken = sorted(steps(partial(engine.look_up, host, "", b"/")) for host in hosts)
+        assert 100 < taken[500] < 270
+
+    def test_what_is_remembered(self, engine: UrlLists) -> None:
+        assert steps(lambda: engine.look_up("h1.example.org", "", b"/")) < 30
+
+    def test_hosts_are_remembered_up_to_a_number(self, engine: UrlLists) -> None:
+        for number in range(HOSTS_KEPT - len(engine._hosts)):
+            engine.look_up(f"n{number}.example", "", b"/")
+        assert len(engine._hosts) == HOSTS_KEPT
+        engine.look_up("one-more.example", "", b"/")
+        assert [*engine._hosts] == ["one-more.example"]
+
+
 def table_of(blocks: Mapping[str, bytes]) -> Table:
     return Table(blocks["records"], blocks["index"], blocks["filter"])
 
@@ -333,7 +403,7 @@ class TestTable:
         builder.add(listed, 5)
         blocks = builder.build()
         table = table_of(blocks)
-        assert all(table.find(name) == (5,) for name in listed)
+        assert all([*decode_values(table.find(name))] == [(5, False)] for name in listed)
         assert not any(table.find(b"m%d.example" % number) for number in range(20_000))
         bits_set = sum(value.bit_count() for value in blocks["filter"])
         assert bits_set < 8 * len(blocks["filter"]) / 12  # of names that are not there so many are looked for
@@ -341,9 +411,10 @@ class TestTable:
     def test_lists_of_one_name_in_two_lists_are_both_there(self) -> None:
         builder = TableBuilder()
         for number in (7, 300, 7):
-            builder.add([b"a.example", b"b.example"], number)
+            builder.add([b"a.example", b"b.example"], number, is_for_all_below=number == 300)
         blocks = builder.build()
-        assert table_of(blocks).find_all([b"a.example", b"c.example"]) in {(7, 300), (7, 300, 7)}
+        found = table_of(blocks).find_all([b"a.example", b"c.example"])
+        assert {*decode_values(found)} == {(7, False), (300, True)}
         assert blocks["records"].count(b"\n") <= 6
 
     def test_building_takes_little_more_than_what_is_built(self) -> None:

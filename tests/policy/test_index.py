@@ -6,7 +6,6 @@ import random
 import string
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from icapd.policy.outcomes import Result, sample_report
 from icapd.policy.rules import Match, compile_rule
 from icapd.policy.tables import KEPT, KEPT_CHARACTERS, Known, NameTable, NumberTable
 from icapd.scan.model import Finding, FindingKind, Identity, ScanReport, Severity, Verdict
+from tests.support.steps import steps
 
 NAMES = (
     *("a", "ab", "abc", "b.a", "ba", "a*", "*b", "*a*b*", "a?", "*", "?b*"),
@@ -225,25 +225,6 @@ def many_rules(count: int = 200) -> list[Rule]:
         Rule.model_validate({"name": f"r{place}", "action": "block", "when": makers[place % len(makers)]()})
         for place in range(count)
     ]
-
-
-def steps(run: Callable[[], object]) -> int:
-    """How many instructions of Python a call takes: the same on any machine, however busy."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
-        nonlocal count
-        frame.f_trace_lines, frame.f_trace_opcodes = False, True
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        run()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def usual_facts(report: ScanReport | None = None) -> Facts:
