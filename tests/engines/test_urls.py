@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import pytest
 
 from engines.urls import SPEC, UrlOptions
 from engines.urls.building import TableBuilder
-from engines.urls.engine import HOSTS_KEPT, UrlLists
+from engines.urls.engine import UrlLists
 from engines.urls.lists import BAD_ONE_IN, BLOCK_BYTES, LINE_BYTES
 from engines.urls.names import SEGMENTS_MAX, canonical_host
 from engines.urls.table import NAME_BYTES_MAX, Table, decode_values
 from icapd.errors import ConfigurationError
 from icapd.scan.engine_api import UrlEngine
 from icapd.scan.model import FindingKind, Severity
-from tests.support.steps import steps
 
 
 def made(folder: Path, *lists: Mapping[str, Any]) -> UrlLists:
@@ -350,46 +348,6 @@ def test_each_of_two_lists_means_what_it_means_of_the_same_name(tmp_path: Path) 
     assert names(engine, "www.example.org/x") == ["domains", "urls"]
     assert names(engine, "www.example.org/y") == names(engine, "www.www.example.org/x") == ["domains"]
     assert names(engine, "www.www.example.org/y") == ["domains", "urls"]
-
-
-class TestCost:
-    """In instructions of Python, of hosts that are not remembered; most run in 10 ns."""
-
-    @pytest.fixture
-    def engine(self, tmp_path: Path) -> UrlLists:
-        """With a list of each kind, and no host remembered."""
-        (tmp_path / "hosts").write_text("".join(f"0.0.0.0 h{number}.example.org\n" for number in range(5000)))
-        (tmp_path / "domains").write_text("".join(f"d{number}.example.net\n" for number in range(5000)))
-        (tmp_path / "urls").write_text("".join(f"u{number}.example.com/a/b/c\n" for number in range(5000)))
-        engine = made(tmp_path, {"path": "hosts"}, {"path": "domains"}, {"path": "urls"})
-        for kind in ("h1.example.org", "d1.example.net", "x.d1.example.net", "u1.example.com"):
-            assert names(engine, f"{kind}/a/b/c/d.html")
-        return engine
-
-    @pytest.mark.parametrize(
-        ("host", "most"),
-        [("h{}.example.org", 310), ("d{}.example.net", 310), ("x.d{}.example.net", 360), ("u{}.example.com", 790)],
-    )
-    def test_what_is_listed(self, engine: UrlLists, host: str, most: int) -> None:
-        hosts = [host.format(number) for number in range(2, 1002)]
-        taken = sorted(steps(partial(engine.look_up, host, "", b"http://h/a/b/c/d.html")) for host in hosts)
-        assert 100 < taken[500] < most
-        assert taken[-1] < most + 200  # names that the filter takes for listed
-
-    def test_what_is_on_no_list(self, engine: UrlLists) -> None:
-        hosts = [f"n{number}.example.org" for number in range(1000)]
-        taken = sorted(steps(partial(engine.look_up, host, "", b"/")) for host in hosts)
-        assert 100 < taken[500] < 270
-
-    def test_what_is_remembered(self, engine: UrlLists) -> None:
-        assert steps(lambda: engine.look_up("h1.example.org", "", b"/")) < 30
-
-    def test_hosts_are_remembered_up_to_a_number(self, engine: UrlLists) -> None:
-        for number in range(HOSTS_KEPT - len(engine._hosts)):
-            engine.look_up(f"n{number}.example", "", b"/")
-        assert len(engine._hosts) == HOSTS_KEPT
-        engine.look_up("one-more.example", "", b"/")
-        assert [*engine._hosts] == ["one-more.example"]
 
 
 def table_of(blocks: Mapping[str, bytes]) -> Table:
