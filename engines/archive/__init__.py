@@ -17,7 +17,7 @@ from engines.archive import binding
 from engines.archive.limits import ArchiveOptions as ArchiveOptions
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
-_FORMATS_VERSION = "4"
+_FORMATS_VERSION = "5"
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:

@@ -1,6 +1,7 @@
-"""Programs that unpack themselves: a 7z or RAR archive behind a program, whole or encrypted. ZIP has its own search.
+"""Archives behind something else: a 7z, RAR or cabinet in a program that unpacks itself, 7z or RAR behind a picture.
 
-The mark alone proves nothing, programs that read archives hold it too: the header behind it must meet its checksum.
+The mark alone proves nothing, programs that read archives hold it too: the header behind it must meet its checksum,
+or in a cabinet, which has none, its own sizes. ZIP has its own search.
 """
 
 from __future__ import annotations
@@ -20,12 +21,32 @@ MAX_ARCHIVES: Final = 16
 MARKS: Final = "archive.max_marks"
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _RAR: Final = b"Rar!\x1a\x07"
+_CABINET: Final = b"MSCF\0\0\0\0"
+_CABINET_VERSION: Final = b"\x03\x01"
 _HEAD_BYTES: Final = 4096
+MAX_STUB_BYTES: Final = 2 * 1024 * 1024
+"""Before an archive in what is no program: archivers look no further (UnRAR's MAXSFXSIZE)."""
 
 
-def bears_mark(data: Buffer) -> bool:
-    """One search for each mark, in programs alone."""
-    return data[:2] in PROGRAMS and (data.find(_SEVEN_ZIP) >= 0 or data.find(_RAR) >= 0)
+_CONTAINERS: Final = frozenset({"archive", "office", "mail"})
+"""Families whose members are found by their own readers, and may be stored as they are."""
+
+
+def bears_mark(sample: Sample) -> bool:
+    """One search for each mark: programs are searched whole, anything else that is no container at its beginning."""
+    reach = _reach(sample)
+    return reach > 0 and any(sample.data.find(mark, 1, reach) >= 0 for mark in _marks(sample))
+
+
+def _reach(sample: Sample) -> int:
+    """Up to where a mark may end."""
+    if sample.data[:2] in PROGRAMS:
+        return sample.size_bytes
+    return 0 if sample.identity.family in _CONTAINERS else min(sample.size_bytes, MAX_STUB_BYTES)
+
+
+def _marks(sample: Sample) -> tuple[bytes, ...]:
+    return (_SEVEN_ZIP, _RAR, _CABINET) if sample.data[:2] in PROGRAMS else (_SEVEN_ZIP, _RAR)
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
@@ -34,24 +55,36 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     A header that meets its checksum may be a bait with nothing behind it, so the first is not the last.
     """
     data = sample.data
-    for mark in (_SEVEN_ZIP, _RAR):
-        at = data.find(mark)
+    reach = _reach(sample)
+    for mark in _marks(sample):
+        at = data.find(mark, 1, reach)
         archives_left = MAX_ARCHIVES
         for _ in range(MAX_MARKS):
             if at < 0:
                 break
-            if _is_header(bytes(data[at : at + _HEAD_BYTES])):
+            end = _end(data, at)
+            if end > at:
                 if not archives_left:
                     yield findings.limit(MARKS, sample.trail)
                     break
                 archives_left -= 1
                 budget.take_member()
-                budget.take_bytes(sample.size_bytes - at)
-                yield sample.member(bytes(data[at:]), "appended-archive")
-            at = data.find(mark, at + 1)
+                budget.take_bytes(end - at)
+                yield sample.member(bytes(data[at:end]), "appended-archive")
+            at = data.find(mark, max(at + 1, end if mark == _CABINET else 0), reach)
         else:
             if at >= 0:
                 yield findings.limit(MARKS, sample.trail)
+
+
+def _end(data: Buffer, at: int) -> int:
+    """Where the archive that begins at a mark ends at the latest; 0 where none begins."""
+    head = bytes(data[at : at + _HEAD_BYTES])
+    if not head.startswith(_CABINET):
+        return len(data) if _is_header(head) else 0
+    size_bytes, files_at = int.from_bytes(head[8:12], "little"), int.from_bytes(head[16:20], "little")
+    is_cabinet = head[24:26] == _CABINET_VERSION and 36 <= files_at < size_bytes
+    return min(at + size_bytes, len(data)) if is_cabinet else 0
 
 
 def _is_header(head: bytes) -> bool:

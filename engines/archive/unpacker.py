@@ -53,10 +53,12 @@ def formats_of(sample: Sample) -> list[Format]:
     known = _BY_TYPE.get(sample.identity.media_type)
     if known is not None:
         formats.append(known)
-    if self_extracting.bears_mark(sample.data):
+    if self_extracting.bears_mark(sample):
         formats.append(self_extracting)
     if known is not library_files and library_files.bears_mark(sample.data):
         formats.append(library_files)
+    if known is not unopened and unopened.bears_mark(sample.data):
+        formats.append(unopened)
     return formats
 
 

@@ -1,6 +1,7 @@
 """The engine that says what bytes are, before any other engine looks.
 
-`signatures` holds magic bytes, `containers` tells apart what shares them, `text` knows markup and source code,
+`signatures` holds magic bytes, `containers` tells apart what shares them, `placed` knows formats that bear theirs
+elsewhere or none, `text` knows markup and source code,
 `identifier` puts them in order of cost and asks libmagic last. libmagic and its database come from the pylibmagic
 wheel, so no system package is needed and every node judges by the same table.
 """
@@ -17,7 +18,7 @@ from pydantic import Field
 from engines.identify.identifier import ContentIdentifier, Libmagic
 from icapd.scan.engine_api import ConfigurationError, EngineOptions, EngineSpec, Material, Problem
 
-_TABLE_VERSION = "1"
+_TABLE_VERSION = "2"
 
 
 class IdentifyOptions(EngineOptions):

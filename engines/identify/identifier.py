@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from engines.identify import text
 from engines.identify.containers import REFINE, iso_media_identity
-from engines.identify.signatures import EMPTY, FORM, ISO9660, LZH, PDF, TAR, UDF, lookup
+from engines.identify.placed import is_ace, is_disk_image, is_lzma
+from engines.identify.signatures import ACE, DISK_IMAGE, EMPTY, FORM, ISO9660, LZH, LZMA, PDF, TAR, UDF, lookup
 from icapd.scan.model import UNKNOWN_IDENTITY, Identity, Sample
 
 HEAD_BYTES: Final = 512
@@ -93,8 +94,15 @@ class ContentIdentifier:
             image := _VOLUMES.get(sample.data[_ISO_OFFSET : _ISO_OFFSET + 5])
         ):
             return image
+        if is_ace(head):
+            return ACE
+        if is_disk_image(sample):
+            return DISK_IMAGE
         # A body in a content coding is judged decoded; brotli has no magic for libmagic to know.
-        return UNKNOWN_IDENTITY if sample.coding else self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
+        if sample.coding:
+            return UNKNOWN_IDENTITY
+        found = self._ask_libmagic(sample.head(LIBMAGIC_BYTES))
+        return LZMA if found is UNKNOWN_IDENTITY and is_lzma(head) else found
 
     def _ask_libmagic(self, head: bytes) -> Identity:
         if self._libmagic is None or self._asks_left <= 0:

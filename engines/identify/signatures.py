@@ -29,10 +29,14 @@ _TIFF = Identity("image/tiff", "image", "TIFF")
 _MP3 = Identity("audio/mpeg", "audio", "MPEG audio")
 _SWF = Identity("application/vnd.adobe.flash.movie", "executable", "Flash")
 _PCAP = Identity("application/vnd.tcpdump.pcap", "data", "packet capture")
-_LZMA = Identity("application/x-lzma", "archive", "LZMA")
 FORM: Final = Identity("multipart/form-data", "mail", "form")
 LZH: Final = Identity("application/x-lzh-compressed", "archive", "LZH")
 UDF: Final = Identity("application/x-udf-image", "archive", "UDF")
+ACE: Final = Identity("application/x-ace-compressed", "archive", "ACE")
+LZMA: Final = Identity("application/x-lzma", "archive", "LZMA")
+DISK_IMAGE: Final = Identity("application/x-raw-disk-image", "archive", "disk image")
+_STUFFIT = Identity("application/x-stuffit", "archive", "StuffIt")
+_MS_COMPRESS = Identity("application/x-ms-compress", "archive", "Microsoft compress")
 _RAR = Identity("application/vnd.rar", "archive", "RAR")
 
 _ROWS: Final[tuple[Row, ...]] = (
@@ -63,8 +67,8 @@ _ROWS: Final[tuple[Row, ...]] = (
     (b"\xfd7zXZ\x00", None, Identity("application/x-xz", "archive", "xz")),
     (b"\x28\xb5\x2f\xfd", None, Identity("application/zstd", "archive", "zstd")),
     (b"\x04\x22\x4d\x18", None, Identity("application/x-lz4", "archive", "lz4")),
-    (b"\x5d\x00\x00", (5, b"\xff" * 8), _LZMA),
-    (b"\x5d\x00\x00", (10, b"\x00\x00\x00"), _LZMA),
+    (b"\x5d\x00\x00", (5, b"\xff" * 8), LZMA),
+    (b"\x5d\x00\x00", (10, b"\x00\x00\x00"), LZMA),
     (b"LZIP", None, Identity("application/x-lzip", "archive", "lzip")),
     (b"\x1f\x9d", None, Identity("application/x-compress", "archive", "compress")),
     (b"\x1f\xa0", None, Identity("application/x-compress", "archive", "compress")),
@@ -76,13 +80,29 @@ _ROWS: Final[tuple[Row, ...]] = (
     (b"070707", None, Identity("application/x-cpio", "archive", "cpio")),
     (b"\xc7\x71", None, Identity("application/x-cpio", "archive", "cpio")),
     (b"xar!", None, Identity("application/x-xar", "archive", "xar")),
-    (b"**ACE**", None, Identity("application/x-ace-compressed", "archive", "ACE")),
+    (b"ALZ\x01", None, Identity("application/x-alz-compressed", "archive", "ALZ")),
+    (b"EGGA", None, Identity("application/x-egg-compressed", "archive", "EGG")),
+    (b"ArC\x01", None, Identity("application/x-freearc", "archive", "FreeArc")),
+    (b"7kSt\xa0\x31\x83\xd3", None, Identity("application/x-zpaq", "archive", "ZPAQ")),
+    (b"ZOO ", (20, b"\xdc\xa7\xc4\xfd"), Identity("application/x-zoo", "archive", "Zoo")),
+    (b"SIT!", (10, b"rLau"), _STUFFIT),
+    (b"StuffIt!", None, _STUFFIT),
+    (b"StuffIt (c)1997-", None, _STUFFIT),
+    (b"LRZI", (4, b"\x00"), Identity("application/x-lrzip", "archive", "lrzip")),
+    (b"RZIP", (4, b"\x02"), Identity("application/x-rzip", "archive", "rzip")),
+    (b"\x89LZO\x00\r\n\x1a\n", None, Identity("application/x-lzop", "archive", "lzop")),
+    (b"SZDD\x88\xf0\x27\x33", None, _MS_COMPRESS),
+    (b"KWAJ\x88\xf0\x27\xd1", None, _MS_COMPRESS),
     (b"\x60\xea", None, Identity("application/x-arj", "archive", "ARJ")),
     (b"Cr24", None, Identity("application/x-chrome-extension", "archive", "CRX")),
     (b"ITSF\x03\x00\x00\x00", None, Identity("application/vnd.ms-htmlhelp", "archive", "compiled HTML help")),
     (b"MSWIM\x00\x00\x00", None, Identity("application/x-ms-wim", "archive", "WIM")),
     (b"conectix", None, Identity("application/x-vhd", "archive", "VHD")),
     (b"vhdxfile", None, Identity("application/x-vhdx", "archive", "VHDX")),
+    (b"QFI\xfb", None, DISK_IMAGE),
+    (b"KDMV", None, DISK_IMAGE),
+    (b"WithoutFreeSpace", None, DISK_IMAGE),
+    (b"WithouFreSpacExt", None, DISK_IMAGE),
     (b"hsqs", None, Identity("application/vnd.squashfs", "archive", "SquashFS")),
     (b"\x78\x9f\x3e\x22", None, Identity("application/vnd.ms-tnef", "mail", "TNEF")),
     # Things that run.

@@ -156,7 +156,7 @@ def test_nested_archives_up_to_the_depth_are_read_and_past_it_are_not() -> None:
 
 
 def test_an_archive_that_nobody_opens_is_unscannable() -> None:
-    report = scan(Sample(zip_of({"a.ace": b"**ACE**" + bytes(30)})))
+    report = scan(Sample(zip_of({"a.ace": bytes(7) + b"**ACE**" + bytes(30)})))
     assert report.verdict is Verdict.UNSCANNABLE
     assert [(f.name, f.trail) for f in report.findings] == [("not-opened:ace", ("a.ace",))]
 

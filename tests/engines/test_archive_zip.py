@@ -250,7 +250,7 @@ def test_gzip_by_its_marks() -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"**ACE**" + bytes(30), "ace"),
+        (bytes(7) + b"**ACE**" + bytes(30), "ace"),
         (b"MSWIM\x00\x00\x00" + bytes(200), "wim"),
     ],
 )
