@@ -7,7 +7,7 @@ rest. Rules look at the same bytes; what may be a file of its own stays a member
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from icapd.scan.model import Budget, Sample
@@ -21,8 +21,8 @@ _HEAD_BYTES: Final = 512
 _PLAIN: Final = bytes((9, 10, 12, 13, *range(32, 127)))
 _TOKENS = re.compile(rb"[\t\n\f\r ]*(?:(?:[-+.0-9]{1,20}|/[\w.+-]{1,64}|[A-Za-z]{1,16}[*'\"]?)[\t\n\f\r ]+){6}")
 """Numbers, names and operators (7.8.2), or words; no format that an engine opens begins with six of them."""
-_MARKS_INSIDE: Final = ((b"ustar", 257), (b"CD001", 0x8001))
-"""Of tar and of ISO 9660."""
+_TAR_AT: Final = 257
+_ISO_9660_AT: Final = 0x8001
 _ZIP_END: Final = b"PK\x05\x06"
 """A ZIP may stand behind anything."""
 _PDF_WITHIN_BYTES: Final = 1024 + len(b"%PDF")
@@ -34,7 +34,8 @@ def is_contents(data: bytes) -> bool:
         _TOKENS.match(data) is not None
         and not data[:_HEAD_BYTES].translate(None, _PLAIN)
         and b"%PDF" not in data[:_PDF_WITHIN_BYTES]
-        and not any(data.startswith(mark, at) for mark, at in _MARKS_INSIDE)
+        and not data.startswith(b"ustar", _TAR_AT)
+        and not data.startswith(b"CD001", _ISO_9660_AT)
     )
 
 
@@ -51,14 +52,21 @@ class Contents:
         self._waiting_bytes = 0
         self._count = 0
 
-    def add(self, name: str, data: bytes) -> Iterator[Sample]:
+    def add(self, name: str, data: bytes) -> Iterable[Sample]:
+        """Takes a stream; gives the members that are full by that. Raises: LimitReached, while they are taken."""
         self._budget.held_bytes_left -= len(data)
+        if self._waiting_bytes + len(data) >= JOINED_BYTES:
+            return self._filled(name, data)
+        self._waiting.append((name, data))
+        self._waiting_bytes += len(data)
+        return ()
+
+    def _filled(self, name: str, data: bytes) -> Iterator[Sample]:
         if len(data) >= JOINED_BYTES:
             yield from self.rest()  # a large one is not copied
         self._waiting.append((name, data))
         self._waiting_bytes += len(data)
-        if self._waiting_bytes >= JOINED_BYTES:
-            yield from self.rest()
+        yield from self.rest()
 
     def rest(self) -> Iterator[Sample]:
         """What waits: in one member, or each alone if a ZIP ends among them. Raises: LimitReached."""

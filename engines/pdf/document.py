@@ -15,7 +15,17 @@ from itertools import pairwise
 from typing import Final
 
 from engines.pdf.crypt import Cipher
-from engines.pdf.filters import CHAIN_LIMIT, CHAIN_MAX, PARAMETERS, STREAM_LIMIT, Decoded, Effort, decode
+from engines.pdf.filters import (
+    CHAIN_LIMIT,
+    CHAIN_MAX,
+    PARAMETERS,
+    STEP_BYTES,
+    STREAM_LIMIT,
+    Decoded,
+    Effort,
+    decode,
+    inflate_at_once,
+)
 from engines.pdf.values import BYTES_FOR_A_TOKEN, TOKENS_MAX, Name, Reader, Ref, Value
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import HELD_BYTES, Budget, Buffer
@@ -36,6 +46,7 @@ _OVERLAP_BYTES: Final = 1 << 20
 """What objects without ends, and streams inside streams, may cost more than the file is long."""
 
 _OBJ = re.compile(rb"obj(?<=[0-9\0\t\n\f\r ]obj)")
+_HEAD_BYTES: Final = 72
 _HEAD = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]{1,32}(\d{1,10})[\0\t\n\f\r ]{0,32}\Z")
 _STREAM = re.compile(rb"stream(\r\n|\n|\r|[ ]{0,8}\r?\n)?")
 _LENGTH = rb"/Length[\0\t\n\f\r ]{1,8}(\d{1,10})"
@@ -138,7 +149,7 @@ class Document:
         """
         unpacked = []
         bytes_left = PACKED_BYTES_MAX
-        for holder in [each for each in self.streams if each.dictionary.get("Type") == "ObjStm"]:
+        for holder in [e for e in self.streams if not e.is_plain and e.dictionary.get("Type") == "ObjStm"]:
             decoded = self.decoded(holder)
             unpacked.append((holder, decoded))
             self._budget.held_bytes_left -= len(decoded.data)
@@ -178,20 +189,23 @@ class Document:
         for candidate, match in enumerate(_OBJ.finditer(data)):
             if candidate > CANDIDATES_MAX:
                 raise LimitReached(OBJECTS_LIMIT)
-            at = match.start()
-            head = _HEAD.search(data[max(at - 72, 0) : at])
+            at, start = match.span()
+            head = _HEAD.search(data, at - _HEAD_BYTES, at)
             if head is None:
                 continue
             self._take_one()
-            found = self._object(int(head[1]), int(head[2]), match.end(), end_stream, end_object)
+            number, generation = int(head[1]), int(head[2])
+            self._places[number].append((data, start))
+            found = self._plain_stream(number, generation, start)
+            if found is None:
+                found = self._object(number, generation, start, end_stream, end_object)
             if found is not None and found.stream is not None:
-                self._keep_stream(found, match.end())
+                self._keep_stream(found, found.stream, start)
 
-    def _keep_stream(self, found: Object, at: int) -> None:
+    def _keep_stream(self, found: Object, stream: tuple[int, int], at: int) -> None:
         self.streams.append(found)
         self._streams_at[at] = found
-        assert found.stream is not None
-        self._streams_left -= found.stream[1] - found.stream[0]
+        self._streams_left -= stream[1] - stream[0]
         if self._streams_left < 0:
             raise LimitReached(OBJECTS_LIMIT)
 
@@ -206,9 +220,6 @@ class Document:
         self, number: int, generation: int, start: int, end_stream: _Next, end_object: _Next
     ) -> Object | None:
         """Indexes an object; reads it when it has a stream or tells something."""
-        self._places[number].append((self.data, start))
-        if (plain := self._plain_stream(number, generation, start)) is not None:
-            return plain
         end = end_object.after(start)
         end = end if end >= 0 else len(self.data)
         self._bodies_left -= end - start
@@ -318,6 +329,18 @@ class Document:
         if not isinstance(parameters, dict):
             return parameters
         return {key: self.first(parameters[key]) for key in PARAMETERS if key in parameters}
+
+    def in_one_step(self, holder: Object) -> bytes | None:
+        """What a plain stream holds, where one step gives all of it; else nothing, and `decoded` has to look closer.
+
+        Raises: LimitReached of the budget.
+        """
+        if holder.stream is None or self.ciphers:
+            return None
+        start, end = holder.stream
+        if end - start > STEP_BYTES:
+            return None
+        return inflate_at_once(self.data[start:end], self._budget, self._max_stream_bytes)
 
     def decoded(self, holder: Object) -> Decoded:
         """The bytes of a stream, decrypted and without its filters.

@@ -13,14 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from engines.inflate import RAW, ZLIB, Damaged, Inflater
+from engines.inflate import RAW, ZLIB, Damaged, InflateError, Inflater, decompressor
 from engines.pdf.values import Value
 from icapd.scan.model import Budget
 
 CHAIN_MAX: Final = 8
 CHAIN_LIMIT: Final = "pdf.max_filters"
 STREAM_LIMIT: Final = "pdf.max_stream_bytes"
-_BLOCK: Final = 256 * 1024
+STEP_BYTES: Final = 256 * 1024
+"""What is unpacked before limits are looked at again."""
 _NOISE_BYTES: Final = 64
 """So much of what is no deflate may be inflated by chance; it is to count as damage."""
 _ROW_BYTES_MAX: Final = 1 << 20
@@ -129,6 +130,24 @@ class _Gauge:
             raise _Full(b"".join(blocks)[: self._max_bytes])
 
 
+def inflate_at_once(raw: bytes, budget: Budget, max_bytes: int) -> bytes | None:
+    """A stream whose only filter is FlateDecode and that gives no more than a step, undamaged: as most do.
+
+    Nothing is charged for any other. Raises: LimitReached when the budget of the whole body is used up.
+    """
+    inflater = decompressor(ZLIB)
+    try:
+        data = inflater.decompress(raw, STEP_BYTES)
+    except InflateError:
+        return None
+    size_bytes = len(data)
+    if not inflater.eof or size_bytes > max_bytes or size_bytes > budget.held_bytes_left:
+        return None
+    budget.take_block(size_bytes)
+    budget.check_ratio(len(raw), size_bytes)
+    return data
+
+
 def _flate(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
     """zlib, or deflate without its head and sum; what comes before damage is kept."""
     for window in (ZLIB, RAW):
@@ -146,10 +165,10 @@ def _inflate(data: bytes, window: int, gauge: _Gauge) -> tuple[list[bytes], bool
     pending = b""
     is_broken = False
     while not (inflater.eof or is_broken):
-        packed = pending or data[at : at + _BLOCK]
+        packed = pending or data[at : at + STEP_BYTES]
         at += 0 if pending else len(packed)
         try:
-            block = inflater.read(packed, _BLOCK)
+            block = inflater.read(packed, STEP_BYTES)
         except Damaged as damage:
             block, is_broken = damage.plain, True
         pending = inflater.unread
@@ -201,7 +220,7 @@ def _run_length(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
             at += 2
         blocks.append(block)
         pending += len(block)
-        if pending >= _BLOCK:
+        if pending >= STEP_BYTES:
             gauge.take(pending)
             gauge.stop_at(blocks)
             pending = 0
@@ -240,7 +259,7 @@ def _lzw(data: bytes, gauge: _Gauge) -> tuple[bytes, bool]:
             table.append(previous + entry[:1])
         previous = entry
         width = min(max((len(table) + early_change).bit_length(), 9), 12)
-        if pending >= _BLOCK:
+        if pending >= STEP_BYTES:
             gauge.take(pending)
             gauge.stop_at(blocks)
             pending = 0

@@ -92,7 +92,15 @@ def _members(
         for holder in document.streams:
             budget.check_time()
             attached = found.attachments.get(holder.stream) if holder.stream else None
-            decoded = done.get(holder.stream)
+            if attached is None and holder.is_plain:
+                data = document.in_one_step(holder)
+                if data is not None and is_contents(data):
+                    yield from contents.add(f"stream {holder.number}", data)
+                    continue
+                decoded = None if data is None else Decoded(data)
+                del data
+            else:
+                decoded = done.get(holder.stream)
             if decoded is None:
                 if attached is None and not holder.is_plain and _is_left_alone(document, holder):
                     continue
@@ -195,8 +203,10 @@ def _structure_signs(document: Document, sample: Sample, budget: Budget) -> Iter
         yield table.DAMAGED
     try:
         for each in document.streams:
+            if each.is_plain:
+                continue
             budget.check_time()
-            if not each.is_plain and len(document.filters_of(each)[0]) > _ORDINARY_FILTERS:
+            if len(document.filters_of(each)[0]) > _ORDINARY_FILTERS:
                 yield table.FILTER_CHAIN
                 return
     except LimitReached as reached:
