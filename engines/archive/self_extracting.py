@@ -1,7 +1,8 @@
 """Archives behind something else: a 7z, RAR or cabinet in a program that unpacks itself, 7z or RAR behind a picture.
 
 The mark alone proves nothing, programs that read archives hold it too: the header behind it must meet its checksum,
-or in a cabinet, which has none, its own sizes. ZIP has its own search.
+or in a cabinet, which has none, its own sizes. ZIP has its own search. Shell scripts have a compressed stream behind
+their last line.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _RAR: Final = b"Rar!\x1a\x07"
 _CABINET: Final = b"MSCF\0\0\0\0"
 _CABINET_VERSION: Final = b"\x03\x01"
+_SHELL: Final = "text/x-shellscript"
+_STREAMS: Final = (b"\n\x1f\x8b\x08", b"\nBZh", b"\n\xfd7zXZ\0", b"\n\x28\xb5\x2f\xfd", b"\n\x5d\0\0")
+"""gzip, bzip2, xz, zstd and LZMA at the beginning of a line."""
 _HEAD_BYTES: Final = 4096
 MAX_STUB_BYTES: Final = 2 * 1024 * 1024
 """Before an archive in what is no program: archivers look no further (UnRAR's MAXSFXSIZE)."""
@@ -40,12 +44,14 @@ def bears_mark(sample: Sample) -> bool:
 
 def _reach(sample: Sample) -> int:
     """Up to where a mark may end."""
-    if sample.data[:2] in PROGRAMS:
+    if sample.data[:2] in PROGRAMS or sample.identity.media_type == _SHELL:
         return sample.size_bytes
     return 0 if sample.identity.family in _CONTAINERS else min(sample.size_bytes, MAX_STUB_BYTES)
 
 
 def _marks(sample: Sample) -> tuple[bytes, ...]:
+    if sample.identity.media_type == _SHELL:
+        return (_SEVEN_ZIP, _RAR, *_STREAMS)
     return (_SEVEN_ZIP, _RAR, _CABINET) if sample.data[:2] in PROGRAMS else (_SEVEN_ZIP, _RAR)
 
 
@@ -70,7 +76,8 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
                 archives_left -= 1
                 budget.take_member()
                 budget.take_bytes(end - at)
-                yield sample.member(bytes(data[at:end]), "appended-archive")
+                start = at + mark.startswith(b"\n")
+                yield sample.member(bytes(data[start:end]), "appended-archive")
             at = data.find(mark, max(at + 1, end if mark == _CABINET else 0), reach)
         else:
             if at >= 0:
@@ -80,6 +87,8 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
 def _end(data: Buffer, at: int) -> int:
     """Where the archive that begins at a mark ends at the latest; 0 where none begins."""
     head = bytes(data[at : at + _HEAD_BYTES])
+    if head.startswith(b"\n"):
+        return len(data) if not head[1:].isascii() or b"\0" in head else 0
     if not head.startswith(_CABINET):
         return len(data) if _is_header(head) else 0
     size_bytes, files_at = int.from_bytes(head[8:12], "little"), int.from_bytes(head[16:20], "little")

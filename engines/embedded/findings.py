@@ -21,6 +21,14 @@ def corrupt(what: str, trail: Trail) -> Finding:
     return Finding(FindingKind.CORRUPT, f"corrupt:{what}", ENGINE, Severity.MEDIUM, trail)
 
 
+def encrypted(what: str, trail: Trail) -> Finding:
+    return Finding(FindingKind.ENCRYPTED, f"encrypted:{what}", ENGINE, Severity.MEDIUM, trail)
+
+
+def not_opened(what: str, trail: Trail) -> Finding:
+    return Finding(FindingKind.UNSUPPORTED, f"not-opened:{what}", ENGINE, Severity.MEDIUM, trail)
+
+
 def unsupported(what: str, trail: Trail) -> Finding:
     return Finding(FindingKind.UNSUPPORTED, f"unsupported:{what}", ENGINE, Severity.MEDIUM, trail)
 

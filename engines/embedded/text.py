@@ -29,11 +29,20 @@ _WINDOW_BYTES: Final = 4096
 """What is looked at whole where the samples hold out a run. Most pages have none, a few have one or two."""
 _ESCAPES: Final = (b"\\n", b"\\r", b"\\t", b"\\u000a", b"\\u000A", b"\\u000d", b"\\u000D")
 """Line breaks in strings. What else has a backslash stands for itself, and the backslash is noise."""
+_SPELT: Final = {b"\\u002": {b"b": b"+", b"B": b"+", b"f": b"/", b"F": b"/"}, b"\\u003": {b"d": b"=", b"D": b"="}}
+"""Characters of base64 that encoders of JSON write by number."""
 _MARK: Final = b"data:"
 MAX_MARKS: Final = 100_000
 """Of data: URLs in one text, nearly all of them something else: half a second's work."""
 MARKS: Final = "embedded.max_data_urls"
 _URL_HEAD: Final = re.compile(rb"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[^,;\"'()<>\s]{1,100}){0,8}),")
+_FOLDED_TYPES: Final = frozenset({"text/plain", "application/xml"})
+_FOLDED: Final = re.compile(
+    rb"\n[ \t]{1,64}[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]{1,64}[A-Za-z0-9+/]{1,1024}={0,2}(?=[\r\n<]))+"
+)
+_UU_BEGIN: Final = re.compile(rb"begin(?:-base64)? [0-7]{3,4} ")
+_LINE_BYTES: Final = 32
+"""Shorter lines before long ones are words, not base64: END, EOF, or what is left of a title in dashes."""
 _SPACE: Final = b" \t\n\r\v\f"
 _NOT_IN_URL: Final = bytes(0 if value in _ALPHABET + b"%" + _SPACE else 1 for value in range(256))
 _URL_END: Final = bytes(1 if value in b"\"'()<>" + _SPACE else 0 for value in range(256))
@@ -44,7 +53,10 @@ def matches(sample: Sample, limits: EmbeddedOptions) -> bool:
     identity = sample.identity
     if identity.family not in _FAMILIES and identity.media_type not in _TYPES:
         return False
-    return _least(limits) in _sampled(sample.data)
+    return _least(limits) in _sampled(sample.data) or (
+        identity.media_type in _FOLDED_TYPES
+        and (_has_uuencoded(sample.data) or _FOLDED.search(sample.data) is not None)
+    )
 
 
 def _sampled(data: Buffer) -> bytes:
@@ -65,6 +77,32 @@ def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[
         taken.append((start, end))
         yield from _member(sample, decoder.content(start, end, is_base64), name, budget)
     yield from _runs(sample, taken, limits, decoder, budget)
+    if sample.identity.media_type in _FOLDED_TYPES:
+        yield from _folded(sample, limits, decoder, budget)
+        yield from _uuencoded(sample, budget)
+
+
+def _has_uuencoded(data: Buffer) -> bool:
+    return _UU_BEGIN.search(data) is not None
+
+
+def _uuencoded(sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
+    """Files that stand uuencoded in a text, as archivers and mail programs take them out."""
+    if not _has_uuencoded(sample.data):
+        return
+    for raw_name, data in coded.encoded_files(bytes(sample.data)):
+        budget.take_bytes(len(data))
+        yield from _member(sample, data, findings.member_name(raw_name.decode("utf-8", "replace")), budget)
+
+
+def _folded(sample: Sample, limits: EmbeddedOptions, decoder: _Decoder, budget: Budget) -> Iterator[Sample | Finding]:
+    """Base64 in lines that begin with blanks: calendars, address cards, LDIF, and XML that is indented."""
+    data = sample.data
+    for found in _FOLDED.finditer(data):
+        before = bytes(data[max(0, found.start() - _WINDOW_BYTES) : found.start()])
+        start = found.start() - (len(before) - len(before.rstrip(_ALPHABET)))
+        if found.end() - start >= limits.min_base64_bytes:
+            yield from _member(sample, decoder.base64(start, found.end()), f"base64-{start}", budget)
 
 
 def _member(sample: Sample, data: bytes, name: str, budget: Budget) -> Iterator[Sample]:
@@ -148,6 +186,10 @@ def _without_breaks(text: bytes) -> bytes:
     if b"\\" in text:
         for escape in _ESCAPES:
             text = text.replace(escape, b"")
+        for start, ends in _SPELT.items():
+            if start in text:
+                for end, character in ends.items():
+                    text = text.replace(start + end, character)
     return text
 
 
@@ -178,4 +220,16 @@ def _runs(
         else:
             end = _first(_NOT_IN_RUN, data, start)
             yield from _member(sample, decoder.base64(start, end), f"base64-{start}", budget)
+            lines = _lines_at(data, start, end)
+            if lines and end - lines >= wanted:
+                yield from _member(sample, decoder.base64(lines, end), f"base64-{lines}", budget)
         at = sampled.find(least, max(at + 1, end // _STRIDE))
+
+
+def _lines_at(data: Buffer, start: int, end: int) -> int:
+    """Where lines of base64 begin in a run that begins with shorter lines; 0 in one that does not."""
+    head = bytes(data[start : min(end, start + _WINDOW_BYTES)])
+    at = 0
+    while 0 <= (line_end := head.find(b"\n", at)) - at < _LINE_BYTES:
+        at = line_end + 1
+    return start + at if at and line_end >= 0 else 0

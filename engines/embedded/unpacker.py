@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from engines.embedded import mail, onenote, shortcut, text, tnef
+from engines.embedded import mail, onenote, sealed, shortcut, text, tnef, widened
 from engines.embedded.findings import ENGINE
 from engines.embedded.limits import EmbeddedOptions
 from icapd.scan.model import Budget, Finding, Sample
@@ -33,9 +33,20 @@ class EmbeddedUnpacker:
         self._limits = limits
 
     def opens(self, sample: Sample) -> bool:
-        return sample.identity.media_type in _BY_TYPE or mail.matches(sample) or text.matches(sample, self._limits)
+        return (
+            sample.identity.media_type in _BY_TYPE
+            or mail.matches(sample)
+            or text.matches(sample, self._limits)
+            or sealed.matches(sample)
+            or bool(widened.encoding_of(sample))
+        )
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
+        if widened.encoding_of(sample):
+            yield from widened.unpack(sample, self._limits, budget)
+            return
+        if sealed.matches(sample):
+            yield from sealed.unpack(sample, self._limits, budget)
         is_mail = mail.matches(sample)
         if is_mail:
             yield from mail.unpack(sample, self._limits, budget)

@@ -153,6 +153,14 @@ def test_an_archive_behind_a_stub_as_long_as_archivers_look_and_longer() -> None
     assert members(unpack(Sample(b"x" * (room + 1) + archive))) == []
 
 
+@pytest.mark.parametrize("archive", [s.GZIP, s.BZ2, s.XZ, s.ZSTD, made.SEVEN_ZIP])
+def test_what_a_shell_script_unpacks_from_itself(archive: bytes) -> None:
+    script = b"#!/bin/sh\n" + b"# an installer\n" * 100 + b"tail -n +9 $0 | tar -x\nexit\n"
+    (member,) = members(unpack(Sample(script + archive)))
+    assert (member.name, bytes(member.data)) == ("appended-archive", archive)
+    assert unpack(Sample(script + b"BZhello\n")) == []
+
+
 def test_a_cabinet_in_a_program_is_cut_where_it_ends() -> None:
     stub = s.pe() + bytes(100)
     (member,) = members(unpack(Sample(stub + cabinet(80) + b"the rest of the program")))

@@ -1,0 +1,187 @@
+"""Text that hides files from a reader of plain runs: UTF-16, folded lines, uuencode; and what is sealed or signed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+
+import pytest
+
+from engines.embedded import EmbeddedOptions, sealed
+from icapd.scan.model import Budget, Sample
+from tests.engines.embedded_probe import FILE, members, names, unpack
+from tests.support.pace import is_within
+
+PACKED = base64.b64encode(FILE)
+LINES = [PACKED[at : at + 72] for at in range(0, len(PACKED), 72)]
+SCRIPT = "<html><script>var f = atob('" + PACKED.decode() + "')</script></html>"
+
+
+def der(tag: int, *content: bytes) -> bytes:
+    joined = b"".join(content)
+    return bytes([tag, 0x84]) + len(joined).to_bytes(4, "big") + joined
+
+
+def cms(kind: int, content: bytes) -> bytes:
+    """A ContentInfo, RFC 5652 §3; for signed data with what was signed as `content` says."""
+    oid = bytes.fromhex("06092a864886f70d0107")
+    signed = der(0x30, der(2, b"\x01"), der(0x31), der(0x30, oid + b"\x01", content), der(0x31))
+    return der(0x30, oid + bytes([kind]), der(0xA0, signed))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_text_in_utf_16_is_read_as_utf_8(encoding: str, mark: str) -> None:
+    assert members(unpack((mark + SCRIPT).encode(encoding))) == {"utf-8": SCRIPT.encode()}
+
+
+def test_an_odd_byte_and_half_a_character_do_no_harm() -> None:
+    found = members(unpack(("\ufeff" + SCRIPT).encode("utf-16-le") + b"\x00\xd8\x41"))
+    assert found["utf-8"].startswith(SCRIPT.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x01" * 200,
+        ("a" * 31).encode("utf-16-le"),
+        b"a\x00" * 31 + b"\x01\x01" + b"a\x00" * 100,
+    ],
+)
+def test_what_is_no_utf_16_is_left_alone(data: bytes) -> None:
+    assert unpack(data) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"BEGIN:VCALENDAR\r\nATTACH;ENCODING=BASE64;VALUE=BINARY:\r\n "
+        + b"\r\n ".join(LINES)
+        + b"\r\nEND:VCALENDAR\r\n",
+        b"dn: cn=soup\nphoto:: " + b"\n ".join(LINES) + b"\n",
+        b"<?xml version='1.0'?><plist><data>\n\t\t" + b"\n\t\t".join(LINES) + b"\n\t</data></plist>",
+        b"<?xml version='1.0'?><a:b><a:data>" + b"\n      ".join(LINES) + b"\n     </a:data></a:b>",
+    ],
+)
+def test_base64_in_folded_lines(body: bytes) -> None:
+    assert list(members(unpack(body)).values()) == [FILE]
+
+
+@pytest.mark.parametrize(("size", "count"), [(511, 0), (512, 1)])
+def test_folded_base64_below_the_size_and_at_it(size: int, count: int) -> None:
+    body = b"photo:: " + b"\n ".join([*(b"A" * 64 for _ in range(7)), b"A" * (size - 7 * 66)]) + b"\n"
+    assert len(members(unpack(body, EmbeddedOptions(min_base64_bytes=512)))) == count
+
+
+@pytest.mark.parametrize(
+    "title", [b"EOF\n", b"-----BEGIN CERTIFICATE-----\r\n", b"-----BEGIN PKCS7-----\n", b"a\nbc\n"]
+)
+def test_short_lines_before_base64_do_not_shift_it(title: bytes) -> None:
+    body = b"#!/bin/sh\ncat <<" + title + b"\n".join(LINES) + b"\nEOF\n"
+    assert FILE in [data[: len(FILE)] for data in members(unpack(body)).values()]
+
+
+def test_base64_whose_characters_json_spells_by_number() -> None:
+    packed = base64.b64encode(b"MZ" + b"\xfb\xef\xbe\xff" * 300)
+    spelt = packed.replace(b"+", b"\\u002B").replace(b"/", b"\\u002f").replace(b"=", b"\\u003D")
+    assert list(members(unpack(b'{"file": "' + spelt + b'"}')).values()) == [base64.b64decode(packed)]
+
+
+@pytest.mark.parametrize("before", [b"", b"Hello,\nhere it is:\n\n"])
+def test_a_uuencoded_file_in_plain_text(before: bytes) -> None:
+    lines = b"".join(binascii.b2a_uu(FILE[at : at + 45]) for at in range(0, len(FILE), 45))
+    assert members(unpack(before + b"begin 644 soup.exe\n" + lines + b"`\nend\n")) == {"soup.exe": FILE}
+
+
+def test_what_only_begins_is_no_file() -> None:
+    assert unpack(b"We begin 2024 with soup. Let us begin 644 of them." * 20) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"-----BEGIN PGP MESSAGE-----\n\njA0ECQMCabcdefgh\n", "encrypted:pgp"),
+        (b"-----BEGIN PGP MESSAGE-----\r\nVersion: 1\r\n\r\nhQEMA1234567\r\n", "encrypted:pgp"),
+        (b"-----BEGIN PGP MESSAGE-----\n\nowGbwMvMwMH4\n", "not-opened:pgp"),
+        (b"\x8c\x0d\x04\x09\x03\x02" + bytes(8) + b"\x60" + bytes(40), "encrypted:pgp"),
+        (b"\x85\x01\x0c\x03" + bytes(8) + b"\x01" + bytes(200), "encrypted:pgp"),
+        (cms(3, b""), "encrypted:cms"),
+        (cms(6, b""), "encrypted:cms"),
+        (cms(2, b"")[:60], "corrupt:cms"),
+    ],
+)
+def test_what_is_sealed_is_said_to_be(data: bytes, name: str) -> None:
+    assert names(unpack(data)) == [name]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nsoup\n",
+        b"\x8c\x0d\x04\x20\x03\x02" + bytes(40),
+        b"\x85\x01\x0c\x04" + bytes(200),
+        b"\x85\x01\x0c\x03" + bytes(7),
+        b"\x30\x82\x01\x0a\x02\x82\x01\x01\x00" + bytes(200),
+    ],
+)
+def test_what_only_begins_like_it_is_not(data: bytes) -> None:
+    assert unpack(data) == []
+
+
+def in_pieces(size: int) -> bytes:
+    pieces = b"".join(der(4, FILE[at : at + size]) for at in range(0, len(FILE), size))
+    return b"\x24\x80" + pieces + b"\0\0"
+
+
+@pytest.mark.parametrize("octets", [der(4, FILE), in_pieces(100), der(0x24, der(4, FILE[:9]), der(4, FILE[9:]))])
+def test_what_cms_signs_is_taken_out(octets: bytes) -> None:
+    assert members(unpack(cms(2, der(0xA0, octets)))) == {"signed": FILE}
+
+
+def test_a_signature_alone_holds_nothing() -> None:
+    assert unpack(cms(2, b"")) == []
+
+
+def test_pieces_of_signed_content_at_the_limit_and_past_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "MAX_PIECES", -(-len(FILE) // 100))
+    assert names(unpack(cms(2, der(0xA0, in_pieces(100))))) == []
+    assert names(unpack(cms(2, der(0xA0, in_pieces(90))))) == [sealed.PIECES]
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "folded words": lambda: b"\n " + b"A" * 31 + b"\n A" * 2_000_000,
+    "folded lines": lambda: (b"\n" + b" " * 64 + b"A" * 33) * 40_000,
+    "one folded line": lambda: b"text\n " + b"A" * 4_000_000 + b"\n !",
+    "begins": lambda: b"begin 644 a\n" * 300_000,
+    "spelt": lambda: b'{"a": "' + b"\\u002b" * 600_000 + b'"}',
+    "short lines": lambda: b"text. " + b"A\n" * 2_000_000,
+    "wide": lambda: b"\xff\xfe" + b"<\x00a\x00>\x00" * 600_000,
+    "armour": lambda: b"-----BEGIN PGP MESSAGE-----\n" + b"a\n" * 2_000_000,
+    "tiny pieces": lambda: cms(2, der(0xA0, b"\x24\x80" + b"\x04\x00" * 400_000 + b"\0\0")),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_content_costs_little(kind: str) -> None:
+    data = HOSTILE[kind]()
+    started = time.process_time()
+    unpack(data)
+    assert is_within(time.process_time() - started, 2)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_every_cut_is_survived(kind: str) -> None:
+    data = HOSTILE[kind]()[:4096]
+    for cut in range(0, len(data), 7):
+        unpack(data[:cut], budget=Budget(time.monotonic() + 20))
+
+
+def test_cms_cut_anywhere_is_corrupt_or_whole() -> None:
+    whole = cms(2, der(0xA0, in_pieces(500)))
+    behind = whole.rindex(b"\0\0\x31\x84") + 2
+    for cut in range(len(whole)):
+        assert sealed.matches(Sample(whole[:cut])) is (cut > 16)
+        assert names(unpack(whole[:cut])) == ["corrupt:cms"] * (16 < cut < behind)
+        assert FILE.startswith(members(unpack(whole[:cut])).get("signed", b""))
