@@ -19,7 +19,7 @@ from icapd.config.keys import did_you_mean, key_path, plain_keys
 from icapd.config.layers import Override, apply, from_command_line, from_environment
 from icapd.config.pages import read_languages, read_pages
 from icapd.config.policies import compile_policies
-from icapd.config.problems import problems_of
+from icapd.config.problems import problems_of, unusable
 from icapd.config.schema import Server, Service, Settings
 from icapd.config.shipped import resolve
 from icapd.errors import ConfigurationError, Problem
@@ -95,6 +95,7 @@ def _load(
     layers = [*from_environment(environ, known), *from_command_line(overrides)]
     for override in layers:
         problems += apply(data, override, known)
+    problems += unusable(data)
 
     engines = _engine_options(data.pop("engines", {}), specs, problems)
     settings = _settings(data, engines, problems)

@@ -13,6 +13,7 @@ from icapd.config.keys import did_you_mean, key_path, names_at
 from icapd.errors import Problem
 
 SHOWN_CHARACTERS = 60
+MAX_NUMBER = (1 << 63) - 1
 
 _WANTED = {
     "bool_type": "true or false",
@@ -57,6 +58,20 @@ def problems_of(
         Problem(key_path((*prefix, *place)), _what(details, names_at(model, place[:-1])))
         for place, details in by_place.items()
     ]
+
+
+def unusable(value: object, keys: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+    """Values that TOML can write and nothing can use: no path has a zero, no number of ours more than 64 bits."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from unusable(inside, (*keys, key))
+    elif isinstance(value, list):
+        for index, inside in enumerate(value):
+            yield from unusable(inside, (*keys, index))
+    elif isinstance(value, int) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+        yield Problem(key_path(keys), f"must be at most {MAX_NUMBER}, not {_shown(value)}")
+    elif isinstance(value, str) and "\0" in value:
+        yield Problem(key_path(keys), f"must be without the character of number 0, not {_shown(value)}")
 
 
 def _place(detail: ErrorDetails, data: object) -> Iterator[str | int]:

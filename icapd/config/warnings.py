@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Final
 
+from icapd.config.keys import did_you_mean
 from icapd.config.load import Loaded
 from icapd.errors import Problem
 from icapd.policy.conditions import entries
 from icapd.policy.reach import unreachable
+from icapd.scan.model import FindingKind
 
 DRIPPING_PROFILES: Final = frozenset({"squid", "generic"})
 """As in net.profiles, which is out of reach from here."""
@@ -16,7 +19,7 @@ DRIPPING_PROFILES: Final = frozenset({"squid", "generic"})
 
 def warnings(loaded: Loaded) -> list[Problem]:
     """Everything that an operator should look at again, in the order of the rules."""
-    found = [*_unreachable(loaded), *_services(loaded), *_undripped(loaded)]
+    found = [*_unreachable(loaded), *_services(loaded), *_unknown_names(loaded), *_undripped(loaded)]
     return sorted(dict.fromkeys(found))
 
 
@@ -39,6 +42,20 @@ def _services(loaded: Loaded) -> Iterator[Problem]:
         if named and not any(asked & served for served in named):
             what = f"its service takes no {' or '.join(sorted(asked))}"
             yield Problem(f"policy[{index}]", f"the rule {rule.name} never decides: {what}")
+
+
+def _unknown_names(loaded: Loaded) -> Iterator[Problem]:
+    """Engines that there are none of, and what is nearly a kind of finding: rules of YARA may have any other name."""
+    engines = {name for name, options in loaded.settings.engines.items() if options.enabled}
+    kinds = [str(kind) for kind in FindingKind]
+    for index, rule in enumerate(loaded.settings.policy):
+        for name in entries(rule.when.engine):
+            if not any(fnmatchcase(engine, name.lower()) for engine in engines):
+                what = f'no enabled engine is named "{name}"{did_you_mean(name, engines)}'
+                yield Problem(f"policy[{index}].when.engine", what)
+        for name in entries(rule.when.finding):
+            if name.lower() not in kinds and (meant := did_you_mean(name.lower(), kinds)):
+                yield Problem(f"policy[{index}].when.finding", f'no kind of finding is named "{name}"{meant}')
 
 
 def _undripped(loaded: Loaded) -> Iterator[Problem]:

@@ -330,3 +330,16 @@ def test_rule_files_and_lists_are_told_of_beside_wrong_keys(tmp_path: Path) -> N
     assert "server.bogus" in places
     assert any("bad.yar:2" in place for place in places)
     assert any("list.txt:1" in place for place in places)
+
+
+def test_values_that_nothing_can_use_are_named_each(refuse_text: Refuse) -> None:
+    problems = refuse_text(
+        '[limits]\nbody_bytes = 99999999999999999999\n[server]\nlisten = ["unix:/run/a\\u0000b"]\n'
+        '[spool]\ndirectory = "a\\u0000b"\n[engines.lists]\nrules = ["a", "\\u0000"]\n'
+    )
+    assert set(problems) == {"limits.body_bytes", "server.listen[0]", "spool.directory", "engines.lists.rules[1]"}
+    assert problems["limits.body_bytes"] == "must be at most 9223372036854775807, not 99999999999999999999"
+
+
+def test_the_largest_number_is_one(load_text: Load) -> None:
+    assert load_text(f"[limits]\nbody_bytes = {(1 << 63) - 1}\n").settings.limits.body_bytes == (1 << 63) - 1
