@@ -61,14 +61,13 @@ def measure(
             (c_icap, case.c_icap_service, result.c_icap),
             (icapd, case.icapd_service, result.icapd),
         ):
-            run = _run(case, load, server, service)
-            on_run(case, server.name, run)
-            runs.append(run)
+            runs.append(run(case, load, server, service))
+            on_run(case, server.name, runs[-1])
     return result
 
 
-def _run(case: Case, load: Load, server: Server, service: str) -> Run:
-    """Raises: BenchError."""
+def run(case: Case, load: Load, server: Server, service: str) -> Run:
+    """One run of the load generator. Raises: BenchError."""
     options = {
         "--host": LOOPBACK,
         "--port": server.port,
@@ -82,11 +81,11 @@ def _run(case: Case, load: Load, server: Server, service: str) -> Run:
     command = [str(load.loader), *(str(word) for option in options.items() for word in option), *case.options]
     try:
         done = subprocess.run(command, capture_output=True, timeout=load.seconds + _SURPLUS_S, check=True)
-        run = msgspec.json.decode(done.stdout, type=Run)
+        found = msgspec.json.decode(done.stdout, type=Run)
     except subprocess.CalledProcessError as error:
         raise BenchError(f"the load generator failed: {error.stderr.decode(errors='replace')}") from error
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"{server.name}, {case.name}: the load generator did not end") from error
-    if not run.ok:
-        raise BenchError(f"{server.name}, {case.name}: not one correct answer in {run.requests} requests")
-    return run
+    if not found.ok:
+        raise BenchError(f"{server.name}, {case.name}: not one correct answer in {found.requests} requests")
+    return found

@@ -1,11 +1,11 @@
 """The engine that opens containers: it judges nothing itself, it finds samples inside a sample for all other engines.
 
 `unpacker` decides what is opened. One file is one family of formats: `zip_files`, `gzip_files`, `stream_files` for
-other single streams, `library_files` for what libarchive reads (by `library`, bound in `binding`), `rpm_files`,
-`xar_files`, `self_extracting` for archives behind programs, scripts and pictures, and `unopened` for what is only
-recognised; `coding` is the Content-Encoding of a body. Below them `streams` and `replayed` decompress a block at a
-time and `collect` stops them at the limits. Nothing is ever written to a disk, and no size that a file claims is
-believed.
+other single streams, `library_files` for what libarchive reads (by `library`, bound in `binding`; `seven_passwords`
+decrypts 7z for it), `rpm_files`, `xar_files`, `self_extracting` for archives behind programs, scripts and pictures,
+and `unopened` for what is only recognised; `coding` is the Content-Encoding of a body. Below them `streams` and
+`replayed` decompress a block at a time and `collect` stops them at the limits. Nothing is ever written to a disk, and
+no size that a file claims is believed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from engines.archive import binding
 from engines.archive.limits import ArchiveOptions as ArchiveOptions
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
-_FORMATS_VERSION = "5"
+_FORMATS_VERSION = "6"
+_DECODERS = ("brotli", "inflate64", "zlib-ng", "zstandard")
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
@@ -34,7 +35,7 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
 
 
 def _version() -> str:
-    codings = " ".join(f"{name} {distribution_version(name)}" for name in ("brotli", "zlib-ng", "zstandard"))
+    codings = " ".join(f"{name} {distribution_version(name)}" for name in _DECODERS)
     return f"{_FORMATS_VERSION} {codings} {binding.version()}"
 
 

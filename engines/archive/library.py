@@ -35,7 +35,7 @@ _WARN: Final = -20
 _RETRIES_MAX: Final = 64
 _WORK_BYTES: Final = 8 * 1024 * 1024
 """What a decoder takes besides its dictionary."""
-_UNSUPPORTED: Final = ("unsupported", "not supported", "support unavailable", "unknown compression")
+_UNSUPPORTED: Final = ("unsupported", "not supported", "support unavailable", "unknown compression", "unknown codec")
 
 
 class Reader:
@@ -146,7 +146,8 @@ class Entry:
     """One member: what its header says, and its data as a stream.
 
     State: the block that the library gave last and how much of it was read; it is the library's, and good until the
-    next is asked for. `is_read_out` once its data has come to its end.
+    next is asked for. `is_read_out` once its data has come to its end; `is_doubtful` once the library warned of it,
+    as of a wrong checksum.
     """
 
     def __init__(self, library: ctypes.CDLL, archive: c_void_p, header: c_void_p, reader: Reader) -> None:
@@ -162,6 +163,7 @@ class Entry:
         self._has_begun = False
         self._has_ended = False
         self.is_read_out = False
+        self.is_doubtful = False
 
     @property
     def raw_name(self) -> bytes:
@@ -228,6 +230,7 @@ class Entry:
                 self._has_ended = True
                 self._block_bytes.value = 0
                 raise self._reader.error()
+            self.is_doubtful = self.is_doubtful or status == _WARN
             self._has_ended = self.is_read_out = status == _EOF
             if self._has_ended:
                 self._block_bytes.value = 0

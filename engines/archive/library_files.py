@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engines.archive import findings, rar_volumes
+from engines.archive import findings, rar_volumes, seven_passwords
 from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.names import member_name
-from engines.archive.streams import LZMA_DICTIONARY_BYTES, Broken
+from engines.archive.streams import LZMA_DICTIONARY_BYTES, Broken, Encrypted
 from icapd.scan.model import Budget, Buffer, Finding, Sample
 
 
@@ -33,11 +33,12 @@ class _Kind:
 _TAR: Final = _Kind("tar", ("tar",), is_stored=True)
 _AR: Final = _Kind("ar", ("ar",), is_stored=True)
 _RAR: Final = _Kind("rar", ("rar", "rar5"), names_dictionary=True)
+_SEVEN: Final = _Kind("7z", ("7zip",), names_dictionary=True)
 _ISO: Final = _Kind("iso9660", ("iso9660",), is_stored=True)
 _KINDS: Final[dict[str, _Kind]] = {
     "application/x-tar": _TAR,
     "application/x-iso9660-image": _ISO,
-    "application/x-7z-compressed": _Kind("7z", ("7zip",), names_dictionary=True),
+    "application/x-7z-compressed": _SEVEN,
     "application/vnd.rar": _RAR,
     "application/vnd.ms-cab-compressed": _Kind("cab", ("cab",)),
     "application/x-lzh-compressed": _Kind("lzh", ("lha",)),
@@ -70,19 +71,40 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     """Yields the members up to damage that nothing can be read behind."""
     kind = _KINDS.get(sample.identity.media_type) or _marked(sample.data)
     assert kind is not None
+    plain = seven_passwords.decrypted(sample.data, limits, budget) if kind is _SEVEN else None
+    if plain is None:
+        yield from _unpack(sample, kind, sample.data, limits, budget)
+        return
+    budget.held_bytes_left -= len(plain)
+    yield from _unpack(sample, kind, plain, limits, budget)
+    budget.held_bytes_left += len(plain)
+
+
+def _unpack(
+    sample: Sample, kind: _Kind, data: Buffer, limits: ArchiveOptions, budget: Budget
+) -> Iterator[Sample | Finding]:
+    """Args: `data` is the archive, the sample's own or what is left of it without its encryption."""
     try:
-        with Reader(sample.data, kind.readers, is_measured=kind.names_dictionary) as reader:
-            yield from _members(sample, kind, reader, limits, budget)
+        with Reader(data, kind.readers, is_measured=kind.names_dictionary) as reader:
+            yield from _members(sample, kind, reader, limits, budget, data_is_decrypted=data is not sample.data)
             if reader.skipped:
                 yield findings.corrupt(kind.name, sample.trail)
             if kind.name == "rar" and rar_volumes.is_volume(sample.head(rar_volumes.HEAD_BYTES)):
                 yield findings.unsupported("rar-volume", sample.trail)
     except Broken as error:
+        if kind is _SEVEN and type(error) is Broken and seven_passwords.is_encrypted(data, budget):
+            error = Encrypted(str(error))  # libarchive has no word for it where a folder has many coders
         yield findings.of_fault(error, kind.name, sample.trail)
 
 
 def _members(
-    sample: Sample, kind: _Kind, reader: Reader, limits: ArchiveOptions, budget: Budget
+    sample: Sample,
+    kind: _Kind,
+    reader: Reader,
+    limits: ArchiveOptions,
+    budget: Budget,
+    *,
+    data_is_decrypted: bool,
 ) -> Iterator[Sample | Finding]:
     for number, entry in enumerate(reader.entries(), 1):
         budget.check_time()
@@ -102,6 +124,9 @@ def _members(
             continue
         work_bytes = 0 if kind.is_stored else LZMA_DICTIONARY_BYTES
         content = collect(entry, sample.size_bytes, limits, budget, work_bytes)
+        if entry.is_doubtful and data_is_decrypted:
+            yield findings.encrypted(kind.name, trail)  # under another password than the first
+            continue
         if content.data:
             budget.held_bytes_left -= reader.work_bytes
             yield sample.member(content.data, name)

@@ -26,5 +26,5 @@ class ArchiveOptions(EngineOptions):
         4096, ge=16, le=0xFFFF, description="the name of a member, with its folders, as the archive has it"
     )
     passwords: list[str] = Field(
-        [], max_length=32, description="tried on encrypted members of ZIP archives, in this order"
+        [], max_length=32, description="tried on encrypted members of ZIP and 7z archives, in this order"
     )

@@ -32,7 +32,6 @@ FORMAT: Final = "zip"
 _MAGICS: Final = (LOCAL_MAGIC, b"PK\x05\x06", DESCRIPTOR_MAGIC)
 _EMPTY_ARCHIVE_BYTES: Final = 22
 _SMALL_BYTES: Final = 64 * 1024
-_DESCRIPTOR_BYTES: Final = 24
 OVERLAP: Final = "archive.overlap"
 END_RECORDS: Final = "archive.max_end_records"
 
@@ -176,12 +175,11 @@ def _member(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget
     if entry.method == AES:
         yield from _locked(sample, entry, limits, budget)
         return
-    source = Range(sample.data, entry.start, entry.end, budget)
-    content = zip_methods.read(source, entry.method, entry.end - entry.start, limits, budget)
+    content = zip_methods.read_member(sample.data, entry, limits, budget)
     if content is None:
         yield findings.unsupported(f"zip-method-{entry.method}", trail)
         # Android takes an unknown method for stored, and installs what it finds.
-        stored = collect(source, entry.end - entry.start, limits, budget)
+        stored = collect(Range(sample.data, entry.start, entry.end, budget), entry.end - entry.start, limits, budget)
         yield sample.member(stored.data, entry.name)
         yield from stored.shortfall(FORMAT, trail)
         return
@@ -226,7 +224,7 @@ def _behind(
     trailing = collect(rest, entry.end - entry.start, limits, budget)
     if trailing.data.strip(b"\x00"):
         # Readers that go from the front pass over a data descriptor, with its mark or without.
-        next_header = trailing.data.find(LOCAL_MAGIC, 0, _DESCRIPTOR_BYTES + len(LOCAL_MAGIC))
+        next_header = trailing.data.find(LOCAL_MAGIC, 0, zip_methods.DESCRIPTOR_BYTES + len(LOCAL_MAGIC))
         yield sample.member(trailing.data[max(0, next_header) :], "trailing-data")
     yield from trailing.shortfall(FORMAT, (*sample.trail, entry.name))
 

@@ -1,4 +1,7 @@
-"""The compression methods of ZIP (APPNOTE 4.4.5)."""
+"""The compression methods of ZIP (APPNOTE 4.4.5).
+
+PPMd is libarchive's, which is given the member alone with its header.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from collections.abc import Callable
 from typing import Final
 
 from engines.archive.collect import Unpacked, collect, collect_up_to_rest
+from engines.archive.deflate64 import Inflate64
+from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.replayed import unzstd
 from engines.archive.streams import (
     LZMA_DICTIONARY_BYTES,
     Broken,
     Buffered,
+    Range,
     Source,
     Stream,
     inflate_zip,
@@ -27,11 +33,15 @@ from icapd.scan.model import Budget, Buffer
 STORED: Final = 0
 DEFLATE: Final = 8
 _SMALL_WINDOW_BYTES: Final = 8 * 1024 * 1024
+DESCRIPTOR_BYTES: Final = 24
+"""Of a data descriptor, at most."""
+_PPMD: Final = 98
 AES: Final = 99
 """Not a method but encryption, the method beneath it stands in an extra field."""
 
 _METHODS: Final[dict[int, tuple[Callable[[Source], Stream], int]]] = {
     DEFLATE: (inflate_zip, 0),
+    9: (Inflate64, 0),
     12: (lambda source: Buffered(source, bz2.BZ2Decompressor()), _SMALL_WINDOW_BYTES),
     14: (zip_lzma, LZMA_DICTIONARY_BYTES),
     20: (lambda source: unzstd(source, 1), _SMALL_WINDOW_BYTES),
@@ -59,6 +69,22 @@ def read_quickly(data: Buffer, entry: Entry) -> bytes | None:
         return None
     is_whole = len(plain) == entry.unpacked_bytes and entry.end - entry.start == entry.packed_bytes
     return plain if is_whole and crc32(plain) == entry.crc else None
+
+
+def read_member(data: Buffer, entry: Entry, limits: ArchiveOptions, budget: Budget) -> tuple[Unpacked, Source] | None:
+    """What a member holds, and what is left of its packed bytes behind that; nothing for an unknown method."""
+    source = Range(data, entry.start, entry.end, budget)
+    if entry.method != _PPMD:
+        return read(source, entry.method, entry.end - entry.start, limits, budget)
+    alone = bytes(data[entry.header : entry.end + DESCRIPTOR_BYTES])
+    try:
+        with Reader(alone, ("zip_streamable",)) as reader:
+            content = collect(next(reader.entries()), len(alone), limits, budget, LZMA_DICTIONARY_BYTES)
+    except LimitReached as reached:
+        content = Unpacked(b"", reached.limit)
+    except (Broken, StopIteration) as error:
+        content = Unpacked(b"", "", error if isinstance(error, Broken) else Broken("no member"))
+    return content, Range(data, entry.end, entry.end, budget)
 
 
 def read(

@@ -28,7 +28,6 @@ _ROUNDS: Final = 1000
 _VERIFIER_BYTES: Final = 2
 _CODE_BYTES: Final = 10
 _BLOCK_BYTES: Final = 16
-_DESCRIPTOR_BYTES: Final = 24
 
 
 def decrypted(sample: Sample, entry: Entry, limits: ArchiveOptions, budget: Budget) -> Unpacked | None:
@@ -46,7 +45,7 @@ def _traditional(
     sample: Sample, entry: Entry, password: bytes, limits: ArchiveOptions, budget: Budget
 ) -> Unpacked | None:
     """Right when it unpacks to its checksum: the format's own check lets one wrong password in 256 pass."""
-    alone = bytes(sample.data[entry.header : entry.end + _DESCRIPTOR_BYTES])
+    alone = bytes(sample.data[entry.header : entry.end + zip_methods.DESCRIPTOR_BYTES])
     try:
         with Reader(alone, ("zip_streamable",), password=password) as reader:
             content = collect(next(reader.entries()), len(alone), limits, budget)
