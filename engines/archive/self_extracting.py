@@ -23,7 +23,6 @@ MARKS: Final = "archive.max_marks"
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _RAR: Final = b"Rar!\x1a\x07"
 _CABINET: Final = b"MSCF\0\0\0\0"
-_RAREST: Final = {_SEVEN_ZIP: b"\x1c", _RAR: b"\x1a", _CABINET: b"\0"}
 _CABINET_VERSION: Final = b"\x03\x01"
 _SHELL: Final = "text/x-shellscript"
 _STREAMS: Final = (b"\n\x1f\x8b\x08", b"\nBZh", b"\n\xfd7zXZ\0", b"\n\x28\xb5\x2f\xfd", b"\n\x5d\0\0")
@@ -40,14 +39,14 @@ _CONTAINERS: Final = frozenset({"archive", "office", "mail"})
 def bears_mark(sample: Sample) -> bool:
     """One search for each mark: programs are searched whole, anything else that is no container at its beginning.
 
-    Nearly every sample is asked: a search for a mark's rarest byte passes over text fifty times faster than one for the
-    mark, and one from the back over anything else twice as fast as one from the front.
+    Nearly every sample is asked: a search for a mark's last byte, which text seldom has, is fifty times faster than
+    one for the mark, and one for the mark from the back twice as fast as one from the front.
     """
     reach = _reach(sample)
     if not reach:
         return False
     data = sample.data
-    return any(data.find(_RAREST[mark], 1, reach) >= 0 and data.rfind(mark, 1, reach) >= 0 for mark in _marks(sample))
+    return any(data.find(mark[-1:], 1, reach) >= 0 and data.rfind(mark, 1, reach) >= 0 for mark in _marks(sample))
 
 
 def _reach(sample: Sample) -> int:
