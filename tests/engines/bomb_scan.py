@@ -1,6 +1,6 @@
 """Scans the body on standard input in a process of its own; prints verdict, findings, CPU seconds and grown memory.
 
-python -m tests.engines.bomb_scan <BODY
+python -m tests.engines.bomb_scan [FOLDER OF YARA RULES] <BODY
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 from engines.embedded import SPEC as EMBEDDED
 from engines.embedded import EmbeddedOptions
 from engines.identify import load_libmagic
 from engines.identify.identifier import ContentIdentifier
-from icapd.scan.engine_api import Unpacker
+from engines.yara import SPEC as YARA
+from engines.yara import YaraOptions
+from icapd.scan.engine_api import Engine, Unpacker
 from icapd.scan.merge import merge
 from icapd.scan.model import Sample
 from icapd.scan.tree import EngineSet, examine
@@ -26,11 +29,18 @@ def memory_bytes(field: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
 
 
+def yara() -> tuple[Engine, ...]:
+    options = YaraOptions(rules=sys.argv[1:])
+    engine = YARA.build(options, YARA.gather(options, Path))
+    assert isinstance(engine, Engine)
+    return (engine,) if options.rules else ()
+
+
 def main() -> None:
     archive = unpacker()
     embedded = EMBEDDED.build(EmbeddedOptions(), {})
     assert isinstance(embedded, Unpacker)
-    engines = EngineSet(ContentIdentifier(load_libmagic()), (), (archive, embedded))
+    engines = EngineSet(ContentIdentifier(load_libmagic()), yara(), (archive, embedded))
     data = sys.stdin.buffer.read()
     before_bytes = memory_bytes("VmRSS")
     started = time.process_time()

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import struct
 import subprocess
 import sys
@@ -169,3 +170,20 @@ def test_an_ordinary_archive_beside_them_is_clean() -> None:
         [sys.executable, "-m", "tests.engines.bomb_scan"], input=body, capture_output=True, check=True, timeout=120
     )
     assert json.loads(done.stdout)["verdict"] == "CLEAN"
+
+
+def test_members_below_every_limit_are_scanned_by_yara_within_the_same_bounds() -> None:
+    """470 MiB, nearly all that may come out, in members nearly as large as they may be, packed nearly as tightly."""
+    noise = random.Random(1)
+    member = b"".join(bytes(9 * MiB) + noise.randbytes(40_000) for _ in range(13))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engines.bomb_scan", "conf/rules"],
+        input=zip_of({f"{number}.bin": member for number in range(4)}),
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    report = json.loads(done.stdout)
+    assert (report["verdict"], report["names"]) == ("CLEAN", [])
+    assert is_within(report["cpu_s"], SECONDS)
+    assert report["grown_bytes"] < MEMORY_BYTES
