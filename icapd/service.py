@@ -7,6 +7,7 @@ once in a child, so that their memory is given back), the addresses.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from icapd.config.load import Loaded
 from icapd.errors import ConfigurationError, Problem
 from icapd.observe.lines import LineWriter
 from icapd.observe.log import EventLog, EventName
-from icapd.plugins import RulesetSnapshot, build_engines, gather_snapshot
+from icapd.plugins import RulesetSnapshot, build_engines, compile_engines, gather_snapshot
 from icapd.reactor import Reactor, install_reactor
 from icapd.worker.activation import take_inherited
 from icapd.worker.control import control_name, open_control
@@ -31,7 +32,7 @@ from icapd.worker.memfd import make_memfd
 from icapd.worker.notify import ServiceManager
 from icapd.worker.plan import Edition, Origin, encode_plan
 from icapd.worker.planning import make_plan, process_counts
-from icapd.worker.rules import make_rules
+from icapd.worker.rules import blank_rules, write_rules
 from icapd.worker.sandbox import Confinement, Sandbox
 from icapd.worker.selftest import notes_of, try_engines
 from icapd.worker.supervisor import Supervisor
@@ -92,30 +93,34 @@ def make_edition(loaded: Loaded) -> Edition:
         return path
 
     snapshot = gather_snapshot(loaded.settings.engines, resolve, selection=loaded.settings.selection)
-    trial = try_rules(snapshot, _confinement(loaded))
+    rules_fd = blank_rules()
+    trial = try_rules(snapshot, _confinement(loaded), rules_fd)
     prepare_disk(loaded.settings.cache, loaded.resolve)
     plan = make_plan(loaded, snapshot)
     return Edition(
         plan,
         plan.read_settings(),
         make_memfd("icapd-plan", encode_plan(plan)),
-        make_rules(snapshot),
+        rules_fd,
         process_counts(loaded.settings)[1],
         trial,
         tuple(watched),
     )
 
 
-def try_rules(snapshot: RulesetSnapshot, confinement: Confinement | None = None) -> Trial:
+def try_rules(
+    snapshot: RulesetSnapshot, confinement: Confinement | None = None, rules_fd: int | None = None
+) -> Trial:
     """Builds all engines once and tries them, in a child whose memory goes with it. Raises: ConfigurationError.
 
-    Args: `confinement` is tried too, for who is going to serve.
+    Args: `confinement` is tried too, for who is going to serve; `rules_fd` takes the rules that were tried, compiled.
     """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            tried = _try(snapshot, confinement)
+            gc.freeze()  # what is collected in a child is copied first
+            tried = _try(snapshot, confinement, rules_fd)
         except BaseException as error:  # the child must not run on into the parent's code
             tried = Checked([("engines", f"{type(error).__name__}: {error}")])
         with os.fdopen(writing, "wb") as pipe:
@@ -133,11 +138,14 @@ def try_rules(snapshot: RulesetSnapshot, confinement: Confinement | None = None)
     return checked.trial
 
 
-def _try(snapshot: RulesetSnapshot, confinement: Confinement | None) -> Checked:
+def _try(snapshot: RulesetSnapshot, confinement: Confinement | None, rules_fd: int | None) -> Checked:
     problems: list[Problem] = []
     trial = Trial()
     try:
-        trial = try_engines(build_engines(snapshot))
+        compiled = compile_engines(snapshot)
+        trial = try_engines(build_engines(compiled))
+        if rules_fd is not None:
+            write_rules(rules_fd, compiled)
     except ConfigurationError as error:
         problems += error.problems
     try:

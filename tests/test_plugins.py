@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from icapd.plugins import (
     GROUP,
     RulesetSnapshot,
     build_engines,
+    compile_engines,
     decode_snapshot,
     encode_snapshot,
     gather_snapshot,
     installed_specs,
 )
-from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Problem
+from icapd.scan.engine_api import Compiling, EngineOptions, EngineSpec, Material, Problem
 from icapd.scan.model import Budget, EngineReport, Finding, FindingKind, Outcome, Sample
 from icapd.scan.tree import examine
 from tests.engines.samples import zip_of
@@ -128,6 +130,49 @@ def test_a_snapshot_carries_everything_to_another_process(tmp_path: Path) -> Non
     assert examination.identity.media_type == "application/zip"
     (found,) = [finding for report in examination.reports for finding in report.findings]
     assert (found.name, found.trail) == ("evil", ("a.txt",))
+
+
+class TestCompiling:
+    """Words that are sorted where they are tried, and taken as they are elsewhere."""
+
+    @staticmethod
+    def specs(compile_words: Callable[[EngineOptions, Material], Material]) -> dict[str, EngineSpec]:
+        def build(options: EngineOptions, material: Material) -> WordEngine:
+            return WordEngine(material["sorted"].split())
+
+        return {**SPECS, "words": replace(WORDS, compiling=Compiling(compile_words, build))}
+
+    def test_nurseries_build_from_what_was_compiled(self, tmp_path: Path) -> None:
+        def sort(options: EngineOptions, material: Material) -> Material:
+            return {"sorted": b" ".join(sorted(material["list"].split()))}
+
+        specs = self.specs(sort)
+        (tmp_path / "list").write_bytes(b"evil bad\n")
+        taken = snapshot(tmp_path, words=WordOptions(lists=["list"]), archive=ArchiveOptions())
+        compiled = compile_engines(taken, specs)
+        assert (compiled.ruleset, compiled.remote) == (taken.ruleset, taken.remote)
+        assert [(engine.name, engine.is_compiled) for engine in compiled.engines] == [
+            ("archive", False),
+            ("words", True),
+        ]
+        assert compile_engines(compiled, specs) == compiled
+        (engine,) = build_engines(decode_snapshot(encode_snapshot(compiled)), specs).engines
+        assert isinstance(engine, WordEngine)
+        assert engine.words == [b"bad", b"evil"]
+        with pytest.raises(ConfigurationError, match="cannot be built from what was compiled"):
+            build_engines(compiled, SPECS)
+
+    def test_what_cannot_be_compiled_is_told_with_all_problems(self, tmp_path: Path) -> None:
+        def refuse(options: EngineOptions, material: Material) -> Material:
+            raise ConfigurationError([Problem("words", "told again by building")])
+
+        (tmp_path / "list").write_bytes(b"1\n")
+        taken = snapshot(tmp_path, words=WordOptions(lists=["list"]), nothing=EngineOptions())
+        compiled = compile_engines(taken, self.specs(refuse))
+        assert compiled == taken
+        with pytest.raises(ConfigurationError) as told:
+            build_engines(compiled, self.specs(refuse))
+        assert sorted(problem.where for problem in told.value.problems) == ["engines.nothing", "words"]
 
 
 def test_a_disabled_engine_is_not_in_the_snapshot(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import Field
 
 from engines.yara.classify import classify
-from engines.yara.compilers import Backend, compile_rules
+from engines.yara.compilers import Backend, Compiled, compile_rules
 from engines.yara.engine import YaraEngine
 from engines.yara.rulefiles import read_rule_files
-from icapd.scan.engine_api import ConfigurationError, EngineOptions, EngineSpec, Material
+from icapd.scan.engine_api import Compiling, ConfigurationError, EngineOptions, EngineSpec, Material, Problem
 
 
 class YaraOptions(EngineOptions):
@@ -40,7 +40,25 @@ def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
 
 def _build(options: EngineOptions, material: Material) -> YaraEngine:
     assert isinstance(options, YaraOptions)
-    rulesets, problems = compile_rules(material, options.backend)
+    compiled, problems = compile_rules(material, options.backend)
+    return _engine_of(compiled, options, problems, material)
+
+
+def _compile(options: EngineOptions, material: Material) -> Material:
+    assert isinstance(options, YaraOptions)
+    compiled, problems = compile_rules(material, options.backend)
+    _engine_of(compiled, options, problems, material)
+    return compiled.pack()
+
+
+def _build_compiled(options: EngineOptions, material: Material) -> YaraEngine:
+    assert isinstance(options, YaraOptions)
+    return _engine_of(Compiled.unpack(material), options, [], material)
+
+
+def _engine_of(compiled: Compiled, options: YaraOptions, problems: list[Problem], material: Material) -> YaraEngine:
+    """Raises: ConfigurationError with these problems, and with what rules say of themselves that is unclear."""
+    rulesets = compiled.rulesets()
     templates, unclear = classify(rulesets, material)
     if problems or unclear:
         raise ConfigurationError(sorted(problems + unclear))
@@ -51,4 +69,11 @@ def _version() -> str:
     return f"1 yara-x {version('yara-x')} yara-python {version('yara-python')}"
 
 
-SPEC = EngineSpec(name="yara", options=YaraOptions, gather=_gather, build=_build, version=_version)
+SPEC = EngineSpec(
+    name="yara",
+    options=YaraOptions,
+    gather=_gather,
+    build=_build,
+    version=_version,
+    compiling=Compiling(_compile, _build_compiled),
+)

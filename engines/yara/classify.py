@@ -47,7 +47,7 @@ def classify(rulesets: Iterable[Ruleset], material: Material) -> tuple[dict[Rule
             kind = _kind(info)
             severity = _severity(info, kind)
         except ValueError as error:
-            where = f"{path}:{_line(material[path], identifier)}"
+            where = f"{path}:{_line(material.get(path, b''), identifier)}"
             problems.append(Problem(where, f"rule {identifier}: {error}"))
             continue
         name = identifier if names[identifier] == 1 else f"{PurePath(path).stem}:{identifier}"

@@ -5,9 +5,10 @@ Includes are refused: an included file would be read past `gather`, and processe
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import yara
 import yara_x
@@ -20,27 +21,59 @@ Refused = dict[str, list[Problem]]
 
 NO_INCLUDE = "include is not supported: list the file or its folder under engines.yara.rules"
 PROBLEMS_PER_FILE = 20
+_YARA_X = ""
+"""What no file is called."""
 _YARA_MESSAGE = re.compile(r"line (\d+): (.*)", re.DOTALL)
 
 
-def compile_rules(material: Material, backend: Backend) -> tuple[list[Ruleset], list[Problem]]:
+class Compiled(NamedTuple):
+    """What YARA-X has made of the files that it takes, if there are any; and the sources of those for yara-python.
+
+    The latter says nothing of a compiled rule's file, so that its files are compiled wherever they are used.
+    """
+
+    yara_x: yara_x.Rules | None
+    sources: dict[str, str]
+
+    def rulesets(self) -> list[Ruleset]:
+        rulesets: list[Ruleset] = []
+        if self.yara_x is not None:
+            rulesets.append(YaraXRuleset(self.yara_x))
+        if self.sources:
+            rulesets.append(YaraRuleset(self.sources))
+        return rulesets
+
+    def pack(self) -> Material:
+        packed = {path: source.encode() for path, source in self.sources.items()}
+        if self.yara_x is not None:
+            written = io.BytesIO()
+            self.yara_x.serialize_into(written)
+            packed[_YARA_X] = written.getvalue()
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: Material) -> Compiled:
+        """Of what this version of YARA-X has packed."""
+        rules = yara_x.Rules.deserialize_from(io.BytesIO(packed[_YARA_X])) if _YARA_X in packed else None
+        return cls(rules, {path: source.decode() for path, source in packed.items() if path != _YARA_X})
+
+
+def compile_rules(material: Material, backend: Backend) -> tuple[Compiled, list[Problem]]:
     """All rule files, compiled; and all that is wrong with the files that no allowed compiler takes."""
     sources, problems = _decode(material)
     refused: Refused = {path: [] for path in sources}
-    rulesets: list[Ruleset] = []
+    rules: yara_x.Rules | None = None
+    fit: dict[str, str] = {}
     if backend != "yara":
-        compiled, refused = _compile_yara_x(sources)
-        if compiled is not None:
-            rulesets.append(YaraXRuleset(compiled))
+        rules, refused = _compile_yara_x(sources)
     if backend != "yara-x":
         left = {path: sources[path] for path in refused}
         unfit = _refused(left, _yara_problems)
-        if fit := {path: source for path, source in left.items() if path not in unfit}:
-            rulesets.append(YaraRuleset(fit))
+        fit = {path: source for path, source in left.items() if path not in unfit}
         refused = {path: refused[path] + found for path, found in unfit.items()}
     for found in refused.values():
         problems += list(dict.fromkeys(found))[:PROBLEMS_PER_FILE]
-    return rulesets, problems
+    return Compiled(rules, fit), problems
 
 
 def _refused(sources: dict[str, str], compile_alone: Callable[[str, str], list[Problem]]) -> Refused:

@@ -175,6 +175,18 @@ class UrlEngine(Protocol):
 
 
 @dataclass(frozen=True)
+class Compiling:
+    """Of an engine that takes long to build: the long part is done once, where rules are tried, and each nursery
+    builds from what came of it.
+
+    `compile(options, material)` raises ConfigurationError with file and line. `build` takes what it returned.
+    """
+
+    compile: Callable[[EngineOptions, Material], Material]
+    build: Callable[[EngineOptions, Material], object]
+
+
+@dataclass(frozen=True)
 class EngineSpec:
     """How icapd finds, configures and builds one engine.
 
@@ -191,3 +203,4 @@ class EngineSpec:
     is_remote: bool = False
     build_in_front: Callable[[EngineOptions, Tables], UrlEngine] | None = None
     """Builds a UrlEngine, from tables that are shared; scanners have none. `build` then only tries the material."""
+    compiling: Compiling | None = None

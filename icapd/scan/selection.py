@@ -8,15 +8,17 @@ for what is only likely: a class that skips engines holds for inert samples alon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from icapd.config.schema import SelectionRow
 from icapd.scan.engine_api import ALWAYS_ASKED
 from icapd.scan.inert import INERT_TYPES, is_inert
 from icapd.scan.mismatch import type_mismatch
 from icapd.scan.model import NO_CODING, Sample
+
+if TYPE_CHECKING:
+    from icapd.config.schema import SelectionRow
 
 OPENERS: Final = frozenset({"archive", "embedded", "office", "pdf"})
 """Engines that look for something to open: they have no use for what is inert. Others want a thorough proof."""

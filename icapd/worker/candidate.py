@@ -20,13 +20,13 @@ from icapd import __version__
 from icapd.config.load import Loaded, load
 from icapd.config.schema import Settings
 from icapd.errors import ConfigurationError, Problem
-from icapd.plugins import build_engines, gather_snapshot, installed_specs
+from icapd.plugins import build_engines, compile_engines, gather_snapshot, installed_specs
 from icapd.worker.frames import Checked, encode, pack_problems
 from icapd.worker.memfd import make_memfd, read_memfd
 from icapd.worker.packets import send
 from icapd.worker.plan import Order, Plan, decode_order, decode_plan, encode_plan
 from icapd.worker.planning import is_same_store, make_plan, process_counts
-from icapd.worker.rules import make_rules
+from icapd.worker.rules import make_rules, read_rules
 from icapd.worker.selftest import notes_of, problems_of, try_engines
 
 _PR_SET_PDEATHSIG = 1
@@ -64,7 +64,10 @@ def check(order: Order, watched: list[str]) -> tuple[Checked, list[int]]:
     if encode_plan(plan) == encode_plan(in_force) and scanners == order.scanners:
         return Checked([], [], is_unchanged=True, trial=order.trial, watched=watched), []
     trial = order.trial
-    if plan.ruleset != in_force.ruleset:
+    if plan.ruleset == in_force.ruleset:
+        snapshot = structs.replace(snapshot, engines=read_rules(order.snapshot_fd).engines)  # these are compiled
+    else:
+        snapshot = compile_engines(snapshot)
         trial = try_engines(build_engines(snapshot))
         worse = list(problems_of(trial, order.trial))
         if worse:

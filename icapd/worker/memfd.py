@@ -5,6 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def make_sealable(name: str) -> int:
+    """A descriptor of an anonymous file that is empty yet."""
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def seal(descriptor: int) -> None:
+    """From now on nobody can change the file, whoever holds a descriptor of it."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+
 
 def make_memfd(name: str, content: bytes) -> int:
     """A descriptor of an anonymous file with this content, kept open by children that are given it."""

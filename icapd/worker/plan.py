@@ -118,7 +118,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a candidate is to read, and what it is compared with: the plan in force and how its rules did.
+    """What a candidate is to read, and what it is compared with: the plan in force, its rules and how they did.
 
     `version` is that of the server; a candidate runs what is installed now.
     """
@@ -127,6 +127,7 @@ class Order(msgspec.Struct, frozen=True):
     version: str
     control_fd: int
     plan_fd: int
+    snapshot_fd: int
     scanners: int
     trial: Trial
 

@@ -134,13 +134,14 @@ class Reloads:
             self._fail([Problem("reload", f"cannot be started: {error}")])
             return
         self._channel = PacketChannel(self._reactor, ours, self._on_packet, lambda: None)
-        order = Order(self._origin, __version__, _FIRST_FD, _FIRST_FD + 1, edition.scanners, edition.trial)
+        places = (_FIRST_FD, _FIRST_FD + 1, _FIRST_FD + 2)
+        order = Order(self._origin, __version__, *places, edition.scanners, edition.trial)
         number = self._number
         self._child = Child(
             self._reactor,
             "icapd.worker.candidate",
             [encode_order(order).decode()],
-            {_FIRST_FD: theirs.fileno(), _FIRST_FD + 1: edition.plan_fd},
+            dict(zip(places, (theirs.fileno(), edition.plan_fd, edition.snapshot_fd), strict=True)),
             lambda ended: self._on_exit(number, ended),
         )
         theirs.close()

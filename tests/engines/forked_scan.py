@@ -14,15 +14,22 @@ from pathlib import Path
 
 from engines.yara import SPEC, YaraOptions
 from engines.yara.engine import YaraEngine
-from icapd.scan.engine_api import Engine
+from icapd.scan.engine_api import Engine, Material
 from icapd.scan.model import Budget, Sample
 from tests.engines.slow_content import SLOW_CONTENT
 
 
+def built_of_compiled(options: YaraOptions, material: Material) -> YaraEngine:
+    """The engine as nurseries build it: from what another process has compiled."""
+    assert SPEC.compiling is not None
+    engine = SPEC.compiling.build(options, SPEC.compiling.compile(options, material))
+    assert isinstance(engine, YaraEngine)
+    return engine
+
+
 def main(rules: str, backend: str) -> None:
     options = YaraOptions.model_validate({"rules": [rules], "backend": backend, "timeout_s": 2})
-    engine = SPEC.build(options, SPEC.gather(options, Path))
-    assert isinstance(engine, YaraEngine)
+    engine = built_of_compiled(options, SPEC.gather(options, Path))
     for _ in range(2):
         if (child := os.fork()) == 0:
             _scan_in_child(engine)

@@ -20,6 +20,7 @@ from engines.yara.engine import YaraEngine
 from engines.yara.rulesets import COPIED_BYTES_MAX, RuleInfo, RuleKey, Ruleset, RulesetFailed, _ticks
 from icapd.scan.engine_api import ConfigurationError, Engine
 from icapd.scan.model import Budget, EngineReport, Finding, FindingKind, Outcome, Sample, Severity
+from tests.engines.forked_scan import built_of_compiled
 from tests.engines.mapped_scan import sparse_body
 from tests.engines.slow_content import SLOW_CONTENT, SLOW_RULE
 
@@ -37,19 +38,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def build(folder: Path, backend: Backend = "auto", timeout_s: float = 20.0, **files: str) -> YaraEngine:
-    """An engine over files given as name=source; a name has no suffix."""
+    """An engine over files given as name=source, built as nurseries do; a name has no suffix."""
     folder.mkdir(exist_ok=True)
     for name, source in files.items():
         (folder / f"{name}.yar").write_text(source)
     options = YaraOptions(rules=[str(folder)], backend=backend, timeout_s=timeout_s)
-    engine = SPEC.build(options, SPEC.gather(options, Path))
-    assert isinstance(engine, YaraEngine)
-    return engine
+    return built_of_compiled(options, SPEC.gather(options, Path))
 
 
 def problems(folder: Path, backend: Backend = "auto", **files: str) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         build(folder, backend, 20.0, **files)
+    options = YaraOptions(rules=[str(folder)], backend=backend)
+    with pytest.raises(ConfigurationError) as uncompiled:
+        SPEC.build(options, SPEC.gather(options, Path))
+    assert uncompiled.value.problems == caught.value.problems
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 

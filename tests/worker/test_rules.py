@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
 import pytest
 
 from engines.urls import SPEC, UrlOptions
+from engines.yara import YaraOptions
 from icapd.errors import ConfigurationError
 from icapd.plugins import RulesetSnapshot, gather_snapshot
 from icapd.scan.engine_api import EngineOptions
-from icapd.worker.rules import make_rules, map_url_engines, read_rules
+from icapd.service import try_rules
+from icapd.worker.memfd import make_memfd
+from icapd.worker.rules import blank_rules, make_rules, map_url_engines, read_rules
+from tests.support.engines import ROOT
 
 SPECS = {"urls": SPEC}
 
@@ -53,9 +58,31 @@ def test_an_engine_without_lists_is_not_asked(tmp_path: Path) -> None:
     os.close(descriptor)
 
 
-def test_rules_that_are_cut_off_are_no_rules(tmp_path: Path) -> None:
+def test_nobody_can_change_them(tmp_path: Path) -> None:
     descriptor = make_rules(gathered(tmp_path, "example.org\n"))
-    os.ftruncate(descriptor, 20)
+    with pytest.raises(PermissionError):
+        os.pwrite(descriptor, b"other", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(descriptor, 20)
+    with pytest.raises(PermissionError):
+        mmap.mmap(descriptor, 0)
+    os.close(descriptor)
+
+
+def test_children_are_given_the_rules_that_were_tried() -> None:
+    snapshot = gather_snapshot({"yara": YaraOptions()}, lambda text: ROOT / text)
+    descriptor = blank_rules()
+    assert try_rules(snapshot, None, descriptor).finds_eicar
+    (engine,) = read_rules(descriptor).engines
+    os.close(descriptor)
+    assert engine.is_compiled
+    assert not {*snapshot.engines[0].material} & {*engine.material}
+
+
+def test_rules_that_are_cut_off_are_no_rules(tmp_path: Path) -> None:
+    whole = make_rules(gathered(tmp_path, "example.org\n"))
+    descriptor = make_memfd("cut-off", os.pread(whole, 20, 0))
+    os.close(whole)
     with pytest.raises(EOFError):
         read_rules(descriptor)
     os.close(descriptor)

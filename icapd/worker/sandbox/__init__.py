@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from icapd.config.schema import Scanners
 from icapd.errors import ConfigurationError, Problem
 from icapd.worker.frames import SandboxStep
 from icapd.worker.sandbox.kernel import die_with
@@ -27,6 +26,9 @@ from icapd.worker.sandbox.landlock import prepare_files
 from icapd.worker.sandbox.limits import apply_limits
 from icapd.worker.sandbox.privileges import become, find_account, leave_namespaces, renounce_privileges
 from icapd.worker.sandbox.seccomp import install_filter
+
+if TYPE_CHECKING:
+    from icapd.config.schema import Scanners
 
 EXPECTED = frozenset({"limits", "user", "privileges", "landlock", "seccomp"})
 """What every current kernel offers to every user; namespaces take a server that runs as root."""
