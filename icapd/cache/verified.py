@@ -25,6 +25,7 @@ def fault_of(directory: Path, max_bytes: int, *, in_use: bool) -> str | None:
     """What is wrong with the database, or None. Blocks; for a thread."""
     command = [
         sys.executable,
+        "-P",  # the working folder is no place for modules
         "-m",
         "icapd.cache.verified",
         "use" if in_use else "rest",

@@ -78,7 +78,8 @@ class Child:
             self._transport = reactor.spawnProcess(
                 _Child(on_exit),
                 sys.executable,
-                [sys.executable, "-m", module, *arguments],
+                # -P: the working folder is no place for modules; downloads may lie there.
+                [sys.executable, "-P", "-m", module, *arguments],
                 env={**os.environ, **_ALLOCATOR, **_NO_THREADS},
                 childFDs={0: 0, 1: 1, 2: 2, **descriptors},
             )

@@ -9,6 +9,7 @@ import gc
 import mmap
 import os
 import socket
+import sys
 import time
 from collections import Counter
 from typing import NoReturn
@@ -28,6 +29,10 @@ _NAME_CHARACTERS_MAX = 200
 _CROWDED_CHARACTERS_MAX = 32
 """Of a member's name in a report that would not fit otherwise."""
 _TRAIL_MAX = 16
+READS_PAST_END = sys.version_info < (3, 11, 7)
+"""mmap.find looks at one byte behind the map (CPython gh-105235; Debian 12 has 3.11.2): where the last page is full,
+a body can kill its scanner that way.
+"""
 
 
 def run(end: socket.socket, engines: EngineSet, sandbox: Sandbox, nursery: int) -> NoReturn:
@@ -84,7 +89,7 @@ def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: Eng
     data: Buffer = inline
     try:
         if descriptors:
-            data = mmap.mmap(descriptors[0], task.size_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
+            data = _mapped(descriptors[0], task.size_bytes)
         sample = Sample(data, coding=task.coding, descriptor=_whole(descriptors, task), _sha256=task.sha256)
         chosen = engines if task.engines is None else engines.only(task.engines)
         return examine(sample, chosen, chosen.budget(task.deadline))
@@ -96,6 +101,16 @@ def _examine(task: ScanTask, inline: bytes, descriptors: list[int], engines: Eng
         if isinstance(data, mmap.mmap):
             _unmap(data)
         gc.collect(0)
+
+
+def _mapped(descriptor: int, size_bytes: int) -> Buffer:
+    """The body where it is; a copy of it where a search would read past its last page."""
+    mapped = mmap.mmap(descriptor, size_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
+    if READS_PAST_END and size_bytes % mmap.PAGESIZE == 0:
+        data = mapped[:]
+        mapped.close()
+        return data
+    return mapped
 
 
 def _whole(descriptors: list[int], task: ScanTask) -> int | None:

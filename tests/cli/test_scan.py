@@ -73,6 +73,14 @@ def test_a_tree_is_scanned_and_summed_up(tree: Path) -> None:
     assert "outside" not in ended.out + ended.err
 
 
+def test_modules_among_the_files_are_not_run(tmp_path: Path) -> None:
+    for name in ("msgspec.py", "json.py", "icapd.py", "engines.py"):
+        (tmp_path / name).write_text("raise SystemExit('run')\n")
+    ended = icapd("scan", ".", cwd=tmp_path, ICAPD_ENGINES__YARA__RULES="conf/rules/eicar.yar")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("4 files · 4 CLEAN")
+
+
 def test_json_has_a_line_for_each_file(tree: Path) -> None:
     ended = scan(tree, "--json", "--jobs", "3")
     assert ended.status == 1

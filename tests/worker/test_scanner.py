@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import tempfile
+
+import pytest
+
 from icapd.scan.merge import merge
 from icapd.scan.model import EngineReport, Finding, FindingKind, Outcome, Severity, Verdict
 from icapd.scan.tree import Examination
+from icapd.worker import scanner
 from icapd.worker.frames import PACKET_BYTES_MAX, decode_answer
 from icapd.worker.scanner import packet_of
 from tests.support.engines import order
@@ -77,3 +84,18 @@ def test_a_verbose_engine_has_not_failed(bench: ScannerBench) -> None:
     [report] = bench.scan(order("verbose")).reports
     assert report.outcome is Outcome.FOUND
     assert report.findings[0].name.startswith("0-nnn")
+
+
+@pytest.mark.parametrize("reads_past_end", [True, False])
+@pytest.mark.parametrize("size_bytes", [mmap.PAGESIZE - 1, mmap.PAGESIZE, mmap.PAGESIZE + 1, 2 * mmap.PAGESIZE])
+def test_a_body_that_fills_its_last_page_is_not_searched_in_its_map(
+    size_bytes: int, reads_past_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "READS_PAST_END", reads_past_end)
+    body = os.urandom(size_bytes)
+    with tempfile.TemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        data = scanner._mapped(file.fileno(), size_bytes)
+    assert data[:] == body
+    assert isinstance(data, mmap.mmap) is not (reads_past_end and size_bytes % mmap.PAGESIZE == 0)
