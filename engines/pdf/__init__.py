@@ -1,8 +1,8 @@
 """The engine for PDF files: what they do when they are opened, and what is inside their streams.
 
-It is an unpacker. `values` reads values, `document` finds objects by looking for them, `filters` and `crypt` decode
-streams, `judge` walks over what tells something, `table` holds the signs and their weights, `contents` joins what
-pages are drawn with. Nothing is ever run.
+It is an unpacker. `values` reads values, `document` finds objects by looking for their `marks`, `filters` and `crypt`
+decode streams, `judge` walks over what tells something, `table` holds the signs and their weights, `contents` joins
+what pages are drawn with. Nothing is ever run.
 """
 
 from __future__ import annotations

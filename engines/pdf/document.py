@@ -26,6 +26,7 @@ from engines.pdf.filters import (
     decode,
     inflate_at_once,
 )
+from engines.pdf.marks import END_STREAM, HEAD, HEAD_BYTES, OBJ, PLAIN_STREAM, STREAM, TELLING, Next
 from engines.pdf.values import BYTES_FOR_A_TOKEN, TOKENS_MAX, Name, Reader, Ref, Value
 from icapd.scan.engine_api import LimitReached
 from icapd.scan.model import HELD_BYTES, Budget, Buffer
@@ -44,25 +45,6 @@ _TEXT_BYTES: Final = 12
 """So many encrypted bytes are text by chance once in 100,000 times."""
 _OVERLAP_BYTES: Final = 1 << 20
 """What objects without ends, and streams inside streams, may cost more than the file is long."""
-
-_OBJ = re.compile(rb"obj(?<=[0-9\0\t\n\f\r ]obj)")
-_HEAD_BYTES: Final = 72
-_HEAD = re.compile(rb"(\d{1,10})[\0\t\n\f\r ]{1,32}(\d{1,10})[\0\t\n\f\r ]{0,32}\Z")
-_STREAM = re.compile(rb"stream(\r\n|\n|\r|[ ]{0,8}\r?\n)?")
-_LENGTH = rb"/Length[\0\t\n\f\r ]{1,8}(\d{1,10})"
-_FLATE = rb"/Filter[\0\t\n\f\r ]{0,8}/FlateDecode"
-_BLANK = rb"[\0\t\n\f\r ]{0,8}"
-_PLAIN_STREAM = re.compile(
-    rb"%(_)b<<%(_)b(?:%(length)b%(_)b%(flate)b|%(flate)b%(_)b%(length)b)%(_)b>>%(_)bstream(?:\r\n|\n)"
-    % {b"_": _BLANK, b"length": _LENGTH, b"flate": _FLATE}
-)
-"""How most streams begin; reading these dictionaries value by value was a fifth of the cost of a whole file."""
-_END_STREAM = re.compile(rb"[\r\n]{0,2}endstream")
-_TELLING = re.compile(
-    rb"/(?:JS|JavaScript|OpenAction|AA|Launch|EmbeddedFiles?|EF|RichMedia\w{0,16}|XFA|GoToR|GoToE|SubmitForm|ImportData"
-    rb"|Rendition|Flash|3D)(?![A-Za-z0-9])|/[^/\s<>\[\]()]{0,64}#[0-9A-Fa-f]{2}"
-)
-
 
 _FLATE_NAME: Final = Name("FlateDecode")
 
@@ -83,23 +65,6 @@ class Object:
     @property
     def dictionary(self) -> dict[str, Value]:
         return self.value if isinstance(self.value, dict) else {}
-
-
-class _Next:
-    """Finds a mark from ever later places; the whole file is searched once however often it is asked.
-
-    State: the last place found; -1 when there are no more.
-    """
-
-    def __init__(self, data: Buffer, mark: bytes) -> None:
-        self._data = data
-        self._mark = mark
-        self._at = data.find(mark)
-
-    def after(self, start: int) -> int:
-        if 0 <= self._at < start:
-            self._at = self._data.find(self._mark, start)
-        return self._at
 
 
 class Document:
@@ -184,13 +149,13 @@ class Document:
 
     def _find_objects(self) -> None:
         data = self.data
-        end_stream = _Next(data, b"endstream")
-        end_object = _Next(data, b"endobj")
-        for candidate, match in enumerate(_OBJ.finditer(data)):
+        end_stream = Next(data, b"endstream")
+        end_object = Next(data, b"endobj")
+        for candidate, match in enumerate(OBJ.finditer(data)):
             if candidate > CANDIDATES_MAX:
                 raise LimitReached(OBJECTS_LIMIT)
             at, start = match.span()
-            head = _HEAD.search(data, at - _HEAD_BYTES, at)
+            head = HEAD.search(data, at - HEAD_BYTES, at)
             if head is None:
                 continue
             self._take_one()
@@ -216,38 +181,36 @@ class Document:
         if self._count % 256 == 0:
             self._budget.check_time()
 
-    def _object(
-        self, number: int, generation: int, start: int, end_stream: _Next, end_object: _Next
-    ) -> Object | None:
+    def _object(self, number: int, generation: int, start: int, end_stream: Next, end_object: Next) -> Object | None:
         """Indexes an object; reads it when it has a stream or tells something."""
         end = end_object.after(start)
         end = end if end >= 0 else len(self.data)
         self._bodies_left -= end - start
         if self._bodies_left < 0:  # objects without ends overlap; those of programs do not
             raise LimitReached(OBJECTS_LIMIT)
-        if self.data.find(b"stream", start, end) < 0 and _TELLING.search(self.data, start, end) is None:
+        if self.data.find(b"stream", start, end) < 0 and TELLING.search(self.data, start, end) is None:
             return None
         value, stop = self._reader.value(start)
         found = Object(number, generation, value)
         self.objects.append(found)
-        stream = _STREAM.match(self.data, self._reader.skip(stop)) if isinstance(value, dict) else None
+        stream = STREAM.match(self.data, self._reader.skip(stop)) if isinstance(value, dict) else None
         if stream is not None:
             found.stream = (stream.end(), self._stream_end(found, stream.end(), end_stream, end_object))
         return found
 
     def _plain_stream(self, number: int, generation: int, start: int) -> Object | None:
         """A stream whose dictionary has two entries, and whose length is true."""
-        match = _PLAIN_STREAM.match(self.data, start)
+        match = PLAIN_STREAM.match(self.data, start)
         if match is None:
             return None
         length = int(match[1] or match[2])
         begin = match.end()
-        if _END_STREAM.match(self.data, begin + length) is None:
+        if END_STREAM.match(self.data, begin + length) is None:
             return None
         value: dict[str, Value] = {"Length": length, "Filter": _FLATE_NAME}
         return Object(number, generation, value, (begin, begin + length), is_plain=True)
 
-    def _stream_end(self, found: Object, start: int, end_stream: _Next, end_object: _Next) -> int:
+    def _stream_end(self, found: Object, start: int, end_stream: Next, end_object: Next) -> int:
         """By the length if `endstream` stands there, else at the next `endstream` or `endobj`, or the file's end."""
         length = found.dictionary.get("Length")
         if isinstance(length, int) and 0 <= length <= len(self.data) - start:
@@ -281,7 +244,7 @@ class Document:
             if at >= len(content):
                 continue
             self._places[number].append((content, at))
-            if _TELLING.search(content[at : following.get(at, len(content))]) is not None:
+            if TELLING.search(content, at, following.get(at, len(content))) is not None:
                 self.objects.append(Object(number, 0, reader.value(at)[0], is_packed=True))
 
     def resolve(self, value: Value) -> Iterator[Object]:
@@ -312,10 +275,12 @@ class Document:
         """The filters of a stream, outermost first, with their parameters."""
         if holder.is_plain:
             return ["FlateDecode"], []
-        given = self.first(holder.dictionary.get("Filter", holder.dictionary.get("F")))
-        names = self._chain(given)
-        filters = [str(each) for each in map(self.first, names) if isinstance(each, Name)]
-        parameters = self.first(holder.dictionary.get("DecodeParms", holder.dictionary.get("DP")))
+        dictionary = holder.dictionary
+        given = self.first(dictionary.get("Filter", dictionary.get("F")))
+        parameters = self.first(dictionary.get("DecodeParms", dictionary.get("DP")))
+        if isinstance(given, Name) and parameters is None:
+            return [given], []
+        filters = [str(each) for each in map(self.first, self._chain(given)) if isinstance(each, Name)]
         return filters, [self._resolved(self.first(each)) for each in self._chain(parameters)]
 
     def _chain(self, given: Value) -> list[Value]:
