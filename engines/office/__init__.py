@@ -1,4 +1,5 @@
-"""The engine for office documents: compound files, Visual Basic, Excel 4 macros, parts of OOXML packages, RTF.
+"""The engine for office documents: compound files, Visual Basic, Excel 4 macros, parts of OOXML
+and OpenDocument packages, RTF.
 
 It is an unpacker: what it opens it judges as a whole, by tables of indicators that add up, and yields what is inside
 as samples for all other engines. `unpacker` decides who reads a sample; `compound` and `ovba` read bytes, `vba_text`
@@ -15,7 +16,7 @@ from pathlib import Path
 from engines.office.limits import OfficeOptions as OfficeOptions
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
-_TABLES_VERSION = "2"
+_TABLES_VERSION = "3"
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:

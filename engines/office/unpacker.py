@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from engines.office import activemime, biff12, ole_files, ooxml, rtf
+from engines.office import activemime, biff12, odf, ole_files, ooxml, rtf
 from engines.office.compound import MAGIC
 from engines.office.findings import ENGINE
 from engines.office.limits import OfficeOptions
@@ -42,6 +42,8 @@ def _reader(sample: Sample) -> Reader | None:
     if reader is None:
         if sample.trail and sample.head(3).startswith(biff12.STARTS):
             return biff12.unpack
+        if odf.matches(sample):
+            return odf.unpack
         return ooxml.unpack if ooxml.matches(sample) else None
     if reader is activemime.unpack and sample.head(len(activemime.MAGIC)) != activemime.MAGIC:
         return None
