@@ -82,7 +82,9 @@ class _Client:
         return b"".join(pieces)
 
 
-def _scan(end: socket.socket, rules: yara_x.Rules) -> None:
+def _scan(end: socket.socket, rules: yara_x.Rules, others: list[socket.socket]) -> None:
+    for other in others:  # or no scanner would see the end of its front
+        other.close()
     scanner = yara_x.Scanner(rules)
     scanner.fast_scan(True)
     while body := end.recv(_READ_BYTES):
@@ -110,7 +112,7 @@ def _serve(listener: socket.socket, rules: yara_x.Rules) -> None:
     for _ in range(_SCANNERS):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _READ_BYTES)
-        _fork(_scan, theirs, rules)
+        _fork(_scan, theirs, rules, [ours, *idle])
         theirs.close()
         poll.register(ours.fileno(), select.EPOLLIN)
         busy[ours.fileno()] = ours, None
@@ -146,7 +148,11 @@ def _serve(listener: socket.socket, rules: yara_x.Rules) -> None:
 
 
 @contextlib.contextmanager
-def _run_floor(state: Path) -> Iterator[Server]:
+def run_floor(state: Path) -> Iterator[Server]:
+    """The floor's server. It forks, so the process must have no threads.
+
+    Args: `state` is a folder in which nothing else has a file `synthetic.yar`.
+    """
     compiler = yara_x.Compiler()
     write_yara_rules(state / "synthetic.yar")
     for path in (state / "synthetic.yar", *sorted((ROOT / "conf" / "rules").glob("*.yar"))):
@@ -181,7 +187,7 @@ def main() -> int:
             state = Path(servers.enter_context(tempfile.TemporaryDirectory(prefix="icapd-bench-")))
             state.chmod(0o755)
             both = [
-                servers.enter_context(_run_floor(state)),
+                servers.enter_context(run_floor(state)),
                 servers.enter_context(run_c_icap(programs, state, made)),
             ]
             for _ in range(options.rounds):
