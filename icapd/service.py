@@ -94,7 +94,7 @@ def make_edition(loaded: Loaded) -> Edition:
 
     snapshot = gather_snapshot(loaded.settings.engines, resolve, selection=loaded.settings.selection)
     rules_fd = blank_rules()
-    trial = try_rules(snapshot, _confinement(loaded), rules_fd)
+    trial = try_rules(snapshot, confinement_of(loaded), rules_fd)
     prepare_disk(loaded.settings.cache, loaded.resolve)
     plan = make_plan(loaded, snapshot)
     return Edition(
@@ -156,7 +156,8 @@ def _try(snapshot: RulesetSnapshot, confinement: Confinement | None, rules_fd: i
     return Checked(pack_problems(problems), trial=trial)
 
 
-def _confinement(loaded: Loaded) -> Confinement:
+def confinement_of(loaded: Loaded) -> Confinement:
+    """How the scanners of a configuration are held."""
     settings = loaded.settings
     return Confinement.of(settings.scanners, str(loaded.resolve(settings.spool.directory)))
 

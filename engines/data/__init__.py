@@ -72,7 +72,7 @@ def _build(options: EngineOptions, material: Material) -> DataEngine:
         try:
             pattern = _compiled(rule.pattern)
         except re2.error as error:
-            problems.append(Problem(f"engines.data.rule[{index}].pattern", str(error.args[0])))
+            problems.append(Problem(f"engines.data.rule[{index}].pattern", _said(error)))
             continue
         rules.append(OwnRule(rule.name, pattern, rule.validator, Found(rule.severity, rule.minimum)))
     names = [rule.name for rule in options.rule]
@@ -85,6 +85,12 @@ def _build(options: EngineOptions, material: Material) -> DataEngine:
 
 
 _TAKEN = frozenset(key.replace("_", "-") for key in DETECTORS)
+
+
+def _said(error: re2.error) -> str:
+    """RE2 explains itself in bytes."""
+    said = error.args[0]
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
 
 
 def _compiled(pattern: str) -> re2._Regexp:

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Everything that `icapd serve` would find before it listens, but for whether the addresses are free."""
-    from icapd.service import try_rules
+    from icapd.service import confinement_of, try_rules
     from icapd.worker.planning import make_plan
     from icapd.worker.selftest import notes_of
 
@@ -45,7 +45,7 @@ def _check(options: argparse.Namespace) -> int:
     loaded = load_configuration(options)
     settings = loaded.settings
     snapshot = gather_snapshot(settings.engines, loaded.resolve, selection=settings.selection)
-    trial = try_rules(snapshot)
+    trial = try_rules(snapshot, confinement_of(loaded))
     plan = make_plan(loaded, snapshot)
     files = sum(len(engine.material) for engine in snapshot.all_engines)
     own_rules = f" behind {len(settings.policy)} of your own rules" if settings.policy else ""

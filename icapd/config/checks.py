@@ -179,9 +179,11 @@ def _http(settings: Settings, base: Path) -> Iterator[Problem]:
 
 def _access_log(settings: Settings, base: Path) -> Iterator[Problem]:
     if settings.log.access not in ("-", "off"):
-        folder = resolve(base, settings.log.access).parent
-        if not folder.is_dir():
-            yield Problem("log.access", f"the folder {folder} does not exist")
+        path = resolve(base, settings.log.access)
+        if not path.parent.is_dir():
+            yield Problem("log.access", f"the folder {path.parent} does not exist")
+        elif path.is_dir():
+            yield Problem("log.access", f"{path} is a folder")
 
 
 _CHECKS: tuple[tuple[Callable[[Settings, Path], Iterator[Problem]], frozenset[str]], ...] = (

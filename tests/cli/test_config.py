@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from icapd.config.load import load
 from icapd.errors import ConfigurationError
 from icapd.plugins import gather_snapshot, installed_specs
 from icapd.worker.planning import make_plan
-from tests.cli.command import icapd
+from tests.cli.command import EICAR_RULE_ALONE, icapd
 
 WRONG = """
 [server]
@@ -61,6 +62,14 @@ def test_a_scanner_has_room_for_what_it_unpacks() -> None:
     assert "engines.archive.max_unpacked_bytes, 104857600" in problem.what
     without = {**overrides, "scanners.memory_bytes": str(unpacked_bytes - 1), "engines.archive.enabled": "false"}
     load(None, specs, without, {})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's scanners are that user's")
+def test_a_user_that_scanners_cannot_run_as_is_a_problem() -> None:
+    for user in ("root", "nobody-knows-me"):
+        ended = icapd("config", "check", *EICAR_RULE_ALONE, "--set", f"scanners.user={user}")
+        assert ended.status == 2
+        assert ended.err.startswith("scanners.user")
 
 
 def test_the_defaults_are_sound() -> None:

@@ -140,6 +140,7 @@ RULE = '[[policy]]\nname = "r"\naction = "block"\n'
             'is for action = "block"',
         ),
         ("[log]\naccess = 'missing/access.log'", "log.access", "does not exist"),
+        ("[log]\naccess = '/tmp'", "log.access", "/tmp is a folder"),
         ("[pages]\nblock = 'none.html'", "pages.block", "No such file or directory"),
         ("[pages]\nblock = 'icapd.toml' # {% if %}", "pages.block", "line 2: "),
         ("[pages]\nblock = 'icapd.toml' # {{ nothing }}", "pages.block", "'nothing' is undefined"),

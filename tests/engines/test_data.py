@@ -260,6 +260,12 @@ def test_rules_that_cannot_be_meant_are_told(rule: dict[str, str], told: str) ->
     assert [problem.where for problem in error.value.problems] == [told]
 
 
+def test_what_is_wrong_with_a_pattern_is_told_in_words() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        engine(rule=[{"name": "a", "pattern": "(unclosed"}])
+    assert [problem.what for problem in error.value.problems] == ["missing ): (unclosed"]
+
+
 def test_a_pattern_cannot_take_long() -> None:
     started = time.process_time()
     assert names("a" * 200_000 + "!", rule=[{"name": "a", "pattern": "(a+)+(a|aa)+b"}]) == []
