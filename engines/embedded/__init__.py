@@ -27,4 +27,4 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
     return EmbeddedUnpacker(options)
 
 
-SPEC = EngineSpec(name="embedded", options=EmbeddedOptions, gather=_gather, build=_build, version=lambda: "3")
+SPEC = EngineSpec(name="embedded", options=EmbeddedOptions, gather=_gather, build=_build, version=lambda: "4")

@@ -56,6 +56,9 @@ class Headers:
         return self.media_type.startswith("multipart/")
 
 
+_COMMENT: Final = re.compile(rb"\([^()]{0,256}\)")
+
+
 def read_headers(block: bytes) -> Headers:
     """The headers of a block; those of no interest are passed over, and so is what is no header."""
     media_type = name = field = location = ""
@@ -84,7 +87,9 @@ def read_headers(block: bytes) -> Headers:
 
 
 def _token(value: bytes) -> str:
-    return value.partition(b";")[0].strip(b" \t\"'").lower().decode("ascii", "replace")
+    """The first word, in quotation marks or not; comments may stand before it and behind it (RFC 2045 §6.1)."""
+    words = _COMMENT.sub(b" ", value).partition(b";")[0].split()
+    return words[0].strip(b"\"'").lower().decode("ascii", "replace") if words else ""
 
 
 def _parameters(value: bytes) -> list[tuple[bytes, bytes]]:

@@ -38,8 +38,14 @@ MARKS: Final = "embedded.max_data_urls"
 _URL_HEAD: Final = re.compile(rb"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[^,;\"'()<>\s]{1,100}){0,8}),")
 _FOLDED_TYPES: Final = frozenset({"text/plain", "application/xml"})
 _FOLDED: Final = re.compile(
-    rb"\n[ \t]{1,64}[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]{1,64}[A-Za-z0-9+/]{1,1024}={0,2}(?=[\r\n<]))+"
+    rb"\n[ \t]{1,64}[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]{1,64}[A-Za-z0-9+/]{1,1024}={0,2}(?=[\r\n<\"'`]|\Z))+"
 )
+_JOINS_STRINGS: Final = b"atob"
+"""What undoes base64 in a browser; without it no pieces of strings are looked for, which pages are full of."""
+_JOINED: Final = re.compile(
+    rb"[\"'`][A-Za-z0-9+/]{8,1024}={0,2}(?:[\"'`]\s{0,64}[+,]\s{0,64}[\"'`][A-Za-z0-9+/]{1,1024}={0,2}){7,}(?=[\"'`])"
+)
+_JOIN: Final = re.compile(rb"[\"'`]\s{0,64}[+,]\s{0,64}[\"'`]|[\"'`]")
 _UU_BEGIN: Final = re.compile(rb"begin(?:-base64)? [0-7]{3,4} ")
 _LINE_BYTES: Final = 32
 """Shorter lines before long ones are words, not base64: END, EOF, or what is left of a title in dashes."""
@@ -53,9 +59,10 @@ def matches(sample: Sample, limits: EmbeddedOptions) -> bool:
     identity = sample.identity
     if identity.family not in _FAMILIES and identity.media_type not in _TYPES:
         return False
-    return _least(limits) in _sampled(sample.data) or (
-        identity.media_type in _FOLDED_TYPES
-        and (_has_uuencoded(sample.data) or _FOLDED.search(sample.data) is not None)
+    return (
+        _least(limits) in _sampled(sample.data)
+        or (identity.media_type in _FOLDED_TYPES and _has_uuencoded(sample.data))
+        or (_may_fold(sample) and (_FOLDED.search(sample.data) or _JOINED.search(sample.data)) is not None)
     )
 
 
@@ -77,9 +84,16 @@ def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[
         taken.append((start, end))
         yield from _member(sample, decoder.content(start, end, is_base64), name, budget)
     yield from _runs(sample, taken, limits, decoder, budget)
-    if sample.identity.media_type in _FOLDED_TYPES:
+    if _may_fold(sample):
         yield from _folded(sample, limits, decoder, budget)
+    if sample.identity.media_type in _FOLDED_TYPES:
         yield from _uuencoded(sample, budget)
+    if sample.data.find(_JOINS_STRINGS) >= 0:
+        yield from _joined(sample, limits, decoder, budget)
+
+
+def _may_fold(sample: Sample) -> bool:
+    return sample.identity.media_type in _FOLDED_TYPES or sample.data.find(_JOINS_STRINGS) >= 0
 
 
 def _has_uuencoded(data: Buffer) -> bool:
@@ -104,6 +118,14 @@ def _folded(sample: Sample, limits: EmbeddedOptions, decoder: _Decoder, budget: 
         start = found.start() - (len(before) - len(before.rstrip(_ALPHABET)))
         if found.end() - start >= limits.min_base64_bytes:
             yield from _member(sample, decoder.base64(start, found.end()), f"base64-{start}", budget)
+
+
+def _joined(sample: Sample, limits: EmbeddedOptions, decoder: _Decoder, budget: Budget) -> Iterator[Sample | Finding]:
+    """Base64 in strings that a script puts together, by + or as a list."""
+    for found in _JOINED.finditer(sample.data):
+        if found.end() - found.start() >= limits.min_base64_bytes:
+            pieces = [_JOIN.sub(b"", found[0])]
+            yield from _member(sample, decoder.base64(*found.span(), pieces), f"base64-{found.start()}", budget)
 
 
 def _member(sample: Sample, data: bytes, name: str, budget: Budget) -> Iterator[Sample]:

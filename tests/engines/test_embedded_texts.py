@@ -69,6 +69,25 @@ def test_base64_in_folded_lines(body: bytes) -> None:
     assert list(members(unpack(body)).values()) == [FILE]
 
 
+@pytest.mark.parametrize(
+    "strings",
+    [
+        b" +\n  ".join(b'"' + line + b'"' for line in LINES),
+        b"[" + b",".join(b"'" + line + b"'" for line in LINES) + b"].join('')",
+        b"`\n   " + b"\n   ".join(LINES) + b"`",
+    ],
+)
+def test_base64_that_a_script_puts_together(strings: bytes) -> None:
+    body = b"<html><script>var f = atob(" + strings + b"); save(f)</script></html>"
+    assert list(members(unpack(body)).values()) == [FILE]
+    assert unpack(body.replace(b"atob", b"show")) == []
+
+
+def test_a_list_of_words_is_no_file() -> None:
+    words = b",".join([b'"soup"', b'"bread"'] * 400)
+    assert unpack(b"<html><script>atob(x); var menu = [" + words + b"]</script></html>") == []
+
+
 @pytest.mark.parametrize(("size", "count"), [(511, 0), (512, 1)])
 def test_folded_base64_below_the_size_and_at_it(size: int, count: int) -> None:
     body = b"photo:: " + b"\n ".join([*(b"A" * 64 for _ in range(7)), b"A" * (size - 7 * 66)]) + b"\n"
@@ -154,6 +173,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "folded words": lambda: b"\n " + b"A" * 31 + b"\n A" * 2_000_000,
     "folded lines": lambda: (b"\n" + b" " * 64 + b"A" * 33) * 40_000,
     "one folded line": lambda: b"text\n " + b"A" * 4_000_000 + b"\n !",
+    "strings": lambda: b"<html>atob " + b'"AAAAAAAA",' * 400_000,
+    "six strings": lambda: b"<html>atob " + (b'"AAAAAAAA",' * 6 + b"1,") * 60_000,
+    "long strings": lambda: b"<html>atob " + (b'"' + b"A" * 1025) * 4_000,
+    "joins": lambda: b"<html>atob " + b'"AAAAAAAA"' + b" " * 64 + b"+" * 1_000_000,
     "begins": lambda: b"begin 644 a\n" * 300_000,
     "spelt": lambda: b'{"a": "' + b"\\u002b" * 600_000 + b'"}',
     "short lines": lambda: b"text. " + b"A\n" * 2_000_000,

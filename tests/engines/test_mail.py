@@ -74,6 +74,13 @@ def test_names_in_every_way_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
+    "encoding", [b"base64 (packed)", b"(packed) base64", b"Base64;", b'"base64" x', b"(a) base64 ; b"]
+)
+def test_comments_beside_an_encoding_change_nothing(encoding: bytes) -> None:
+    assert members(unpack(multipart(attached(encoding, base64.encodebytes(FILE)))))["a.exe"] == FILE
+
+
+@pytest.mark.parametrize(
     ("encoding", "packed"),
     [
         (b"base64", base64.encodebytes(FILE)),
