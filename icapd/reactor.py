@@ -2,17 +2,41 @@
 
 `log.callWithLogger` builds a context for every readable socket; icapd logs nothing through it. Measured at one
 process answering 204 to previews: 63,800 requests/s with it, 105,000 without it and with `socket.send` at once.
+
+TLS is left out of it, as Twisted does where OpenSSL is not installed: that is an eighth of what a front imports,
+and 12 MB in each. Those who speak TLS put a `TLSMemoryBIOFactory` around their own, which takes any transport.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from select import EPOLLIN
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 from twisted.python import log
+
+_TLS: Final = "OpenSSL"
+
+
+@contextmanager
+def _tls_left_out() -> Iterator[None]:
+    """What is imported inside finds no OpenSSL, unless that is there already."""
+    if _TLS in sys.modules:
+        yield
+        return
+    modules = cast(dict[str, object], sys.modules)
+    modules[_TLS] = None
+    try:
+        yield
+    finally:
+        del modules[_TLS]
+
+
+with _tls_left_out():
+    from twisted.internet.epollreactor import EPollReactor
 
 
 class DelayedCall(Protocol):

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from icapd.config.schema import Http, HttpFiles
-from icapd.net.http_access import Tokens, tls_context
+from icapd.net.http_access import Tokens
 from icapd.net.http_protocol import HttpProtocol
 from icapd.net.listen import Clients
 
 if TYPE_CHECKING:
+    from twisted.internet.ssl import CertificateOptions
+    from twisted.protocols.tls import TLSMemoryBIOFactory
+
     from icapd.net.gateway import Gateway
 
 
@@ -33,7 +34,11 @@ class HttpClients(Clients[HttpProtocol]):
     def _guard_with(self, files: HttpFiles) -> None:
         self._tokens = Tokens(files.token_digests)
         pem = files.certificate, files.private_key, files.client_ca
-        self._context = tls_context(*pem) if files.certificate else None
+        self._context: CertificateOptions | None = None
+        if files.certificate:
+            from icapd.net.http_tls import tls_context  # brings OpenSSL along
+
+            self._context = tls_context(*pem)
 
     def follow(self, gateway: Gateway, http: Http, max_connections: int, files: HttpFiles) -> None:
         """A reload: other tokens count from the next request on, another certificate from the next connection on."""
@@ -85,6 +90,8 @@ class _TlsListener(Factory):
             return None
         context = self._clients.context()
         if self._wrapping is None or self._wrapping[0] is not context:
+            from twisted.protocols.tls import TLSMemoryBIOFactory
+
             self._wrapping = context, TLSMemoryBIOFactory(cast(Any, context), False, cast(Any, self), self._reactor)
         factory = self._wrapping[1]
         return factory.protocol(factory, protocol)
