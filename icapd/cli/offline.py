@@ -187,9 +187,9 @@ class OfflineScan:
     async def _scan_all(self) -> None:
         while not self._pool.is_ready:
             await self._pause(_READY_CHECK_S)
-        await DeferredList(
-            [Deferred.fromCoroutine(self._scan_some()) for _ in range(self._jobs)], fireOnOneErrback=True
-        )
+        # The first error ends it all, and is told once: not again by Twisted when the others are collected.
+        each = [Deferred.fromCoroutine(self._scan_some()) for _ in range(self._jobs)]
+        await DeferredList(each, fireOnOneErrback=True, consumeErrors=True)
 
     async def _scan_some(self) -> None:
         """Takes one file after the other, while others do the same."""
