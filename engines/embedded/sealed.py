@@ -43,10 +43,9 @@ def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[
         yield from _signed(sample, budget)
     elif kind:
         yield findings.encrypted("cms", sample.trail)
-    elif _pgp_packet(sample) == _COMPRESSED:
-        yield findings.not_opened("pgp", sample.trail)
-    else:
-        yield findings.encrypted("pgp", sample.trail)
+    elif packet := _pgp_packet(sample):
+        say = findings.not_opened if packet == _COMPRESSED else findings.encrypted
+        yield say("pgp", sample.trail)
 
 
 def _pgp_packet(sample: Sample) -> int:

@@ -55,11 +55,13 @@ _URL_END: Final = bytes(1 if value in b"\"'()<>" + _SPACE else 0 for value in ra
 _PERCENT: Final = b"%3"
 
 
+def is_read(sample: Sample) -> bool:
+    return sample.identity.family in _FAMILIES or sample.identity.media_type in _TYPES
+
+
 def matches(sample: Sample, limits: EmbeddedOptions) -> bool:
     identity = sample.identity
-    if identity.family not in _FAMILIES and identity.media_type not in _TYPES:
-        return False
-    return (
+    return is_read(sample) and (
         _least(limits) in _sampled(sample.data)
         or (identity.media_type in _FOLDED_TYPES and _has_uuencoded(sample.data))
         or (_may_fold(sample) and (_FOLDED.search(sample.data) or _JOINED.search(sample.data)) is not None)

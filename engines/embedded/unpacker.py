@@ -38,20 +38,18 @@ class EmbeddedUnpacker:
             or mail.matches(sample)
             or text.matches(sample, self._limits)
             or sealed.matches(sample)
-            or bool(widened.encoding_of(sample))
+            or widened.matches(sample)
         )
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
-        if widened.encoding_of(sample):
-            yield from widened.unpack(sample, self._limits, budget)
-            return
-        if sealed.matches(sample):
-            yield from sealed.unpack(sample, self._limits, budget)
+        # A mark is two bytes that may stand before anything, so what has one is read both ways.
+        yield from widened.unpack(sample, self._limits, budget)
+        yield from sealed.unpack(sample, self._limits, budget)
         is_mail = mail.matches(sample)
         if is_mail:
             yield from mail.unpack(sample, self._limits, budget)
         known = _BY_TYPE.get(sample.identity.media_type)
         if known is not None:
             yield from known.unpack(sample, self._limits, budget)
-        elif not (is_mail and mail.is_alone(sample)) and text.matches(sample, self._limits):
+        elif not (is_mail and mail.is_alone(sample)) and text.is_read(sample):
             yield from text.unpack(sample, self._limits, budget)

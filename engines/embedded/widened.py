@@ -18,7 +18,11 @@ _LOOKED_AT_BYTES: Final = 64
 _TEXT: Final = frozenset((9, 10, 13, *range(32, 127)))
 
 
-def encoding_of(sample: Sample) -> str:
+def matches(sample: Sample) -> bool:
+    return bool(_encoding_of(sample))
+
+
+def _encoding_of(sample: Sample) -> str:
     """By the mark at its start, or, where nothing else is known of it, by zeros at every other place."""
     head = sample.head(_LOOKED_AT_BYTES)
     marked = _MARKS.get(head[:2], "")
@@ -32,10 +36,13 @@ def encoding_of(sample: Sample) -> str:
 
 
 def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    """Yields the text once more, as UTF-8, without its mark."""
+    """Yields the text once more, as UTF-8, without its mark; nothing for what is no UTF-16."""
+    encoding = _encoding_of(sample)
+    if not encoding:
+        return
     budget.take_member()
     budget.take_bytes(sample.size_bytes * 3 // 2)
-    decoder = codecs.getincrementaldecoder(encoding_of(sample))("replace")
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
     start = 2 if sample.head(2) in _MARKS else 0
     out = io.BytesIO()
     for window in coded.windows(sample.data, start, sample.size_bytes):

@@ -37,6 +37,36 @@ def test_text_in_utf_16_is_read_as_utf_8(encoding: str, mark: str) -> None:
     assert members(unpack((mark + SCRIPT).encode(encoding))) == {"utf-8": SCRIPT.encode()}
 
 
+FORM = (
+    b'--B\r\nContent-Disposition: form-data; name="f"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+    + base64.encodebytes(FILE)
+    + b"\r\n--B--\r\n"
+)
+UUENCODED = (
+    b"begin 644 soup.exe\n"
+    + b"".join(binascii.b2a_uu(FILE[at : at + 45]) for at in range(0, len(FILE), 45))
+    + b"`\nend\n"
+)
+
+
+@pytest.mark.parametrize("before", [b"\xff\xfe\r\n", b"\xfe\xff\r\n"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        FORM,
+        b'Mime-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="B"\r\n\r\n' + FORM,
+        UUENCODED,
+        b"-----BEGIN PKCS7-----\n" + base64.encodebytes(FILE),
+    ],
+)
+def test_a_mark_of_utf_16_hides_nothing_from_who_reads_past_it(before: bytes, body: bytes) -> None:
+    assert FILE in [data[: len(FILE)] for data in members(unpack(before + body)).values()]
+
+
+def test_a_preamble_in_utf_16_hides_no_form() -> None:
+    assert FILE in members(unpack(("soup" * 16).encode("utf-16-le") + b"\r\n" + FORM)).values()
+
+
 def test_an_odd_byte_and_half_a_character_do_no_harm() -> None:
     found = members(unpack(("\ufeff" + SCRIPT).encode("utf-16-le") + b"\x00\xd8\x41"))
     assert found["utf-8"].startswith(SCRIPT.encode())
