@@ -146,8 +146,7 @@ class Entry:
     """One member: what its header says, and its data as a stream.
 
     State: the block that the library gave last and how much of it was read; it is the library's, and good until the
-    next is asked for. `is_read_out` once its data has come to its end; `is_doubtful` once the library warned of it,
-    as of a wrong checksum.
+    next is asked for. `is_read_out` once its data has come to its end.
     """
 
     def __init__(self, library: ctypes.CDLL, archive: c_void_p, header: c_void_p, reader: Reader) -> None:
@@ -163,7 +162,6 @@ class Entry:
         self._has_begun = False
         self._has_ended = False
         self.is_read_out = False
-        self.is_doubtful = False
 
     @property
     def raw_name(self) -> bytes:
@@ -230,7 +228,6 @@ class Entry:
                 self._has_ended = True
                 self._block_bytes.value = 0
                 raise self._reader.error()
-            self.is_doubtful = self.is_doubtful or status == _WARN
             self._has_ended = self.is_read_out = status == _EOF
             if self._has_ended:
                 self._block_bytes.value = 0

@@ -14,6 +14,7 @@ from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.names import member_name
+from engines.archive.seven_passwords import Decrypted
 from engines.archive.streams import LZMA_DICTIONARY_BYTES, Broken, Encrypted
 from icapd.scan.model import Budget, Buffer, Finding, Sample
 
@@ -72,21 +73,22 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     kind = _KINDS.get(sample.identity.media_type) or _marked(sample.data)
     assert kind is not None
     plain = seven_passwords.decrypted(sample.data, limits, budget) if kind is _SEVEN else None
-    if plain is None:
-        yield from _unpack(sample, kind, sample.data, limits, budget)
-        return
-    budget.held_bytes_left -= len(plain)
-    yield from _unpack(sample, kind, plain, limits, budget)
-    budget.held_bytes_left += len(plain)
+    held_bytes = 0 if plain is None else len(plain.data)
+    budget.held_bytes_left -= held_bytes
+    try:
+        yield from _unpack(sample, kind, plain, limits, budget)
+    finally:
+        budget.held_bytes_left += held_bytes
 
 
 def _unpack(
-    sample: Sample, kind: _Kind, data: Buffer, limits: ArchiveOptions, budget: Budget
+    sample: Sample, kind: _Kind, plain: Decrypted | None, limits: ArchiveOptions, budget: Budget
 ) -> Iterator[Sample | Finding]:
-    """Args: `data` is the archive, the sample's own or what is left of it without its encryption."""
+    """Args: `plain` is the archive without its encryption, where it had one that could be undone."""
+    data = sample.data if plain is None else plain.data
     try:
         with Reader(data, kind.readers, is_measured=kind.names_dictionary) as reader:
-            yield from _members(sample, kind, reader, limits, budget, data_is_decrypted=data is not sample.data)
+            yield from _members(sample, kind, reader, plain, limits, budget)
             if reader.skipped:
                 yield findings.corrupt(kind.name, sample.trail)
             if kind.name == "rar" and rar_volumes.is_volume(sample.head(rar_volumes.HEAD_BYTES)):
@@ -101,11 +103,11 @@ def _members(
     sample: Sample,
     kind: _Kind,
     reader: Reader,
+    plain: Decrypted | None,
     limits: ArchiveOptions,
     budget: Budget,
-    *,
-    data_is_decrypted: bool,
 ) -> Iterator[Sample | Finding]:
+    filled = 0
     for number, entry in enumerate(reader.entries(), 1):
         budget.check_time()
         budget.take_member()
@@ -124,9 +126,10 @@ def _members(
             continue
         work_bytes = 0 if kind.is_stored else LZMA_DICTIONARY_BYTES
         content = collect(entry, sample.size_bytes, limits, budget, work_bytes)
-        if entry.is_doubtful and data_is_decrypted:
-            yield findings.encrypted(kind.name, trail)  # under another password than the first
-            continue
+        if plain is not None and entry.size_bytes:
+            if not plain.is_proven(filled, entry.size_bytes, content):
+                yield findings.encrypted(kind.name, trail)  # under another password, as far as can be told
+            filled += 1
         if content.data:
             budget.held_bytes_left -= reader.work_bytes
             yield sample.member(content.data, name)

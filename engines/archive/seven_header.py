@@ -8,19 +8,22 @@ Spec: 7zFormat.txt of the LZMA SDK.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from engines.archive.streams import Broken, Unsupported
 
 HEADER: Final = 0x01
 ENCODED_HEADER: Final = 0x17
 _END, _PROPERTIES, _MORE_STREAMS, _MAIN_STREAMS = 0x00, 0x02, 0x03, 0x04
-_PACK_INFO, _UNPACK_INFO, _SIZES, _DIGESTS, _FOLDERS, _UNPACK_SIZES = 0x06, 0x07, 0x09, 0x0A, 0x0B, 0x0C
+_PACK_INFO, _UNPACK_INFO, _SUBSTREAMS_INFO, _SIZES = 0x06, 0x07, 0x08, 0x09
+_DIGESTS, _FOLDERS, _UNPACK_SIZES, _SUBSTREAMS = 0x0A, 0x0B, 0x0C, 0x0D
 _COMPLEX, _HAS_PROPERTIES, _RESERVED = 0x10, 0x20, 0x80
 _PARTS_MAX: Final = 32
 """Of coders in a folder, and of what goes into one and comes out of it, as 7-Zip has it."""
+_STREAMS_MAX: Final = 65_536
+"""Of folders, of packed streams, and of members. Of more nothing is decrypted."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Folder:
     packed: tuple[int, ...]
     sizes: tuple[int, ...] = ()
     """Of what comes out of each output, unpacked."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the folder's own bytes: what comes out where nothing takes it in."""
+        bound = {out for _, out in self.bonds}
+        return next(size for out, size in enumerate(self.sizes) if out not in bound)
 
 
 @dataclass(frozen=True)
@@ -83,10 +92,10 @@ class _Bytes:
         low = int.from_bytes(self.take(more), "little")
         return low | (first & (0x7F >> more)) << 8 * more
 
-    def count(self, most: int | None = None) -> int:
+    def count(self, most: int = _STREAMS_MAX) -> int:
         """Of things that take a byte each, at least."""
         count = self.number()
-        if count > (len(self._data) - self.at if most is None else most):
+        if count > min(most, len(self._data) - self.at):
             raise Broken("more in the 7z header than fits")
         return count
 
@@ -105,7 +114,7 @@ def split_header(header: bytes) -> tuple[bytes, Streams]:
     kind = read.byte()
     if kind == _PROPERTIES:
         while read.byte() != _END:
-            read.take(read.count())
+            read.take(read.number())
         kind = read.byte()
     if kind == _MORE_STREAMS:
         raise Unsupported("additional streams")
@@ -187,7 +196,47 @@ def _read_coder(read: _Bytes) -> Coder:
         raise Unsupported("alternative coders")
     method = read.take(flags & 0x0F)
     inputs, outputs = (read.count(_PARTS_MAX), read.count(_PARTS_MAX)) if flags & _COMPLEX else (1, 1)
-    return Coder(method, inputs, outputs, read.take(read.count()) if flags & _HAS_PROPERTIES else b"")
+    return Coder(method, inputs, outputs, read.take(read.number()) if flags & _HAS_PROPERTIES else b"")
+
+
+class Member(NamedTuple):
+    """One stream that a folder unpacks to. `crc` is its CRC-32, where the archive has one."""
+
+    folder: int
+    size_bytes: int
+    crc: bytes | None
+
+
+def members(streams: Streams) -> Iterator[Member]:
+    """In the order of the files that are not empty. Raises: Broken."""
+    read = _Bytes(streams.rest)
+    counts, kind = [1] * len(streams.folders), _END
+    if streams.rest[:1] == bytes([_SUBSTREAMS_INFO]):
+        read.byte()
+        kind = read.byte()
+    if kind == _SUBSTREAMS:
+        counts = [read.number() for _ in streams.folders]
+        kind = read.byte()
+    if sum(counts) > _STREAMS_MAX:
+        raise Broken("more members than are decrypted")
+    sizes = [
+        _sizes_of(read, folder.size_bytes, count, has_sizes=kind == _SIZES)
+        for folder, count in zip(streams.folders, counts, strict=True)
+    ]
+    if kind == _SIZES:
+        kind = read.byte()
+    whole = [digest if count == 1 else None for digest, count in zip(streams.digests, counts, strict=True)]
+    missing = sum(count for count, digest in zip(counts, whole, strict=True) if digest is None)
+    digests = iter(_read_digests(read, missing) if kind == _DIGESTS else (None,) * missing)
+    for number, each in enumerate(sizes):
+        for size_bytes in each:
+            yield Member(number, size_bytes, whole[number] or next(digests))
+
+
+def _sizes_of(read: _Bytes, size_bytes: int, count: int, *, has_sizes: bool) -> list[int]:
+    """Of a folder's members; the last one has what is left."""
+    sizes = [read.number() if has_sizes else 0 for _ in range(count - 1)]
+    return [*sizes, size_bytes - sum(sizes)] if count else []
 
 
 def write_streams(streams: Streams) -> bytes:

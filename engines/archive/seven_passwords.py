@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from engines.archive import seven_header
-from engines.archive.collect import collect
+from engines.archive.collect import Unpacked, collect
 from engines.archive.library import Reader
 from engines.archive.limits import ArchiveOptions
 from engines.archive.seven_header import Coder, Folder, Streams
@@ -34,7 +34,7 @@ _LZMA_OF_ZIP: Final = b"\0\0\5\0"
 """What stands before the same properties in a ZIP."""
 _START: Final = 32
 _BLOCK: Final = 16
-_HEADER_BYTES_MAX: Final = 16 * 1024 * 1024
+_HEADER_BYTES_MAX: Final = 8 * 1024 * 1024
 _HEADERS_MAX: Final = 4
 _ROUNDS_POWER_MAX: Final = 22
 """Half a second; 7-Zip writes 19."""
@@ -46,7 +46,28 @@ _COPIES: Final = 4
 """Of the archive in memory at one time, its own included."""
 
 
-def decrypted(data: Buffer, limits: ArchiveOptions, budget: Budget) -> bytes | None:
+@dataclass(frozen=True)
+class Decrypted:
+    """An archive without its encryption. `checksums` are by the members that are not empty, in their order: the size,
+    and of what was encrypted the CRC-32 that only the right password gives, of the rest nothing.
+    """
+
+    data: bytes
+    checksums: tuple[tuple[int, bytes | None], ...]
+
+    def is_proven(self, number: int, size_bytes: int, unpacked: Unpacked) -> bool:
+        """Whether a member, by its number among these, was not encrypted, or is what its writer encrypted.
+
+        What ended at a limit, or is packed in a way that nobody here undoes, is taken for it: its finding says so.
+        """
+        if number >= len(self.checksums) or self.checksums[number][0] != size_bytes:
+            return False
+        crc = self.checksums[number][1]
+        is_told = bool(unpacked.limit) or isinstance(unpacked.broken, Unsupported)
+        return crc == b"" or is_told or (unpacked.broken is None and crc == _crc(unpacked.data))
+
+
+def decrypted(data: Buffer, limits: ArchiveOptions, budget: Budget) -> Decrypted | None:
     """The archive without its encryption, by the first password that fits; None where none does or none is needed.
 
     Raises: DeadlineReached.
@@ -58,8 +79,8 @@ def decrypted(data: Buffer, limits: ArchiveOptions, budget: Budget) -> bytes | N
         try:
             if not opening.is_encrypted():
                 return None
-            plain = opening.strip()
-            if opening.is_proven or _is_readable(data, plain, limits, budget):
+            plain = Decrypted(opening.strip(), tuple(opening.checksums()))
+            if opening.is_proven or _fits(plain, limits, budget):
                 return plain
         except Broken:
             continue  # with another password its header may be one
@@ -67,42 +88,32 @@ def decrypted(data: Buffer, limits: ArchiveOptions, budget: Budget) -> bytes | N
 
 
 def is_encrypted(data: Buffer, budget: Budget) -> bool:
-    """Whether the archive is, as far as that can be read without a password."""
+    """Whether the archive seems to be, as far as that can be read without a password."""
     opening = _Opening(data, "", budget)
     try:
-        return opening.is_encrypted()
+        return _AES in opening.header() or opening.was_needed
     except Broken:
         return opening.was_needed
 
 
-def _is_readable(data: Buffer, plain: bytes, limits: ArchiveOptions, budget: Budget) -> bool:
-    """Whether the first encrypted member unpacks to its checksum, or is packed in a way that nobody here undoes.
+def _fits(plain: Decrypted, limits: ArchiveOptions, budget: Budget) -> bool:
+    """Whether the first encrypted member with a checksum meets it, or is packed in a way that nobody here undoes.
 
     What that takes of the budget is given back.
     """
     bytes_left = budget.bytes_left
-    encrypted = _encrypted_members(data)
     try:
-        with Reader(plain, ("7zip",)) as reader:
-            counting = (each for at, each in enumerate(reader.entries()) if at in encrypted or not encrypted)
-            entry = next((each for each in counting if each.size_bytes), None)
-            if entry is None:
-                return False
-            broken = collect(entry, len(plain), limits, budget).broken
-            return isinstance(broken, Unsupported) or not (broken or entry.is_doubtful)
+        with Reader(plain.data, ("7zip",)) as reader:
+            filled = (entry for entry in reader.entries() if entry.size_bytes)
+            for number, (entry, (_, crc)) in enumerate(zip(filled, plain.checksums, strict=False)):
+                budget.check_time()
+                if crc:
+                    return plain.is_proven(number, entry.size_bytes, collect(entry, len(plain.data), limits, budget))
     except Unsupported:
         return True
     finally:
         budget.bytes_left = bytes_left
-
-
-def _encrypted_members(data: Buffer) -> frozenset[int]:
-    """By their numbers; none where libarchive does not get so far."""
-    try:
-        with Reader(data, ("7zip",)) as reader:
-            return frozenset(number for number, entry in enumerate(reader.entries()) if entry.is_encrypted)
-    except Broken:
-        return frozenset()
+    return False
 
 
 class _Opening:
@@ -121,8 +132,15 @@ class _Opening:
 
     def is_encrypted(self) -> bool:
         """Reads the header. Raises: Broken where it is none, as under another password."""
-        self._before, self._streams = seven_header.split_header(self._header())
+        self._before, self._streams = seven_header.split_header(self.header())
         return self.was_needed or any(map(_uses_aes, self._streams.folders))
+
+    def checksums(self) -> Iterator[tuple[int, bytes | None]]:
+        """Once the header is read. Raises: Broken."""
+        hidden = [_uses_aes(folder) for folder in self._streams.folders]
+        for member in seven_header.members(self._streams):
+            if member.size_bytes:
+                yield member.size_bytes, (member.crc if hidden[member.folder] else b"")
 
     def strip(self) -> bytes:
         """The archive in plain, once its header is read. Raises: Broken, Unsupported."""
@@ -142,8 +160,8 @@ class _Opening:
         start = sum(sizes).to_bytes(8, "little") + len(header).to_bytes(8, "little") + _crc(header)
         return b"".join([bytes(self._data[:8]), _crc(start), start, *packed, header])
 
-    def _header(self) -> bytes:
-        """The header in plain; it may be packed, and so may be what comes out."""
+    def header(self) -> bytes:
+        """The header in plain; it may be packed, and so may be what comes out. Raises: Broken."""
         start = bytes(self._data[:_START])
         at, size = (int.from_bytes(start[begin : begin + 8], "little") for begin in (12, 20))
         if size > _HEADER_BYTES_MAX or _START + at + size > len(self._data):

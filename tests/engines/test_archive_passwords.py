@@ -10,10 +10,11 @@ import pytest
 
 from engines.archive import ArchiveOptions
 from icapd.errors import DeadlineReached
-from icapd.scan.model import FindingKind, Sample
+from icapd.scan.model import Finding, FindingKind, Sample
 from tests.engines import archive_fixtures as made
 from tests.engines.archive_fixtures import SOUP
 from tests.engines.archive_probe import found, members, unpack, unpacker
+from tests.engines.seven_writing import Stored, checksum, seven_zip, with_packed_header
 from tests.support.pace import is_within
 
 ENCRYPTED = {
@@ -116,6 +117,53 @@ def test_the_time_is_asked_between_rounds() -> None:
     budget = unpacker(SEVEN).budget(time.monotonic() - 1)
     with pytest.raises(DeadlineReached):
         unpack(Sample(made.SEVEN_ZIP_ENCRYPTED), SEVEN, budget)
+
+
+BREAD = b"Bread, too. " * 9
+FITS = Stored("a.txt", BREAD, "secret", checksum(BREAD))
+
+
+@pytest.mark.parametrize("with_folders", [True, False])
+def test_checksums_stand_with_members_or_with_folders(with_folders: bool) -> None:
+    data = seven_zip([FITS, Stored("b", SOUP, "secret", checksum(SOUP))], with_folders=with_folders)
+    items = unpack(Sample(data), SEVEN)
+    assert [bytes(member.data) for member in members(items)] == [BREAD, SOUP]
+    assert found(items) == []
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        Stored("b", SOUP, "another"),
+        Stored("b", SOUP, "secret"),
+        Stored("b", SOUP, "another", checksum(SOUP)),
+        Stored("b", SOUP, "secret", checksum(BREAD)),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [FITS]])
+@pytest.mark.parametrize("with_folders", [True, False])
+def test_what_no_checksum_proves_is_encrypted(member: Stored, before: list[Stored], with_folders: bool) -> None:
+    """Under any password stored data decrypts to something."""
+    items = unpack(Sample(seven_zip([*before, member], with_folders=with_folders)), SEVEN)
+    assert [(each.name, each.trail) for each in items if isinstance(each, Finding)] == [("encrypted:7z", ("b",))]
+
+
+def test_a_clear_member_is_seen_whatever_its_checksum() -> None:
+    items = unpack(Sample(seven_zip([FITS, Stored("b", SOUP, "", checksum(BREAD))])), SEVEN)
+    assert [bytes(member.data) for member in members(items)] == [BREAD, SOUP]
+    assert found(items) == []
+
+
+@pytest.mark.parametrize("options", [SEVEN, ArchiveOptions()])
+def test_a_header_of_millions_of_folders_is_left_soon(options: ArchiveOptions) -> None:
+    count = 3_900_000
+    header = b"\x01\x04\x06\0\1\x09\x01\0\x07\x0b\xf0" + struct.pack("<I", count) + b"\0" + b"\1\0" * count
+    data = with_packed_header(header)
+    assert len(data) < 2000
+    started = time.process_time()
+    items = unpack(Sample(data), options)
+    assert is_within(time.process_time() - started, 1)
+    assert found(items) == [(FindingKind.CORRUPT, "corrupt:7z")]
 
 
 def with_checksums(archive: bytes | bytearray) -> bytes:
