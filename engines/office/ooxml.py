@@ -72,7 +72,7 @@ def matches(sample: Sample) -> bool:
     """
     if sample.trail and sample.name.lower().endswith((".rels", ".xml")):
         return _XML.match(sample.data) is not None
-    return sample.identity.media_type == "application/xml" and _is_office(_plain(sample.head(_HEAD_BYTES)))
+    return sample.identity.media_type == "application/xml" and _is_office(plain(sample.head(_HEAD_BYTES)))
 
 
 def _is_office(text: bytes) -> bool:
@@ -94,7 +94,7 @@ def _is_inert(sample: Sample, data: bytes) -> bool:
     return root is not None and root[1] in _INERT_ROOTS
 
 
-def _plain(data: bytes) -> bytes:
+def plain(data: bytes) -> bytes:
     """UTF-16 as ASCII, where it is."""
     return data.replace(b"\0", b"") if b"\0" in data[:64] else data
 
@@ -269,10 +269,10 @@ def unpack(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[S
     Raises: LimitReached, DeadlineReached.
     """
     data = bytes(sample.data)
-    plain = _plain(data)
-    if _is_inert(sample, data) or not any(word in plain for word in _WORTH):
+    text = plain(data)
+    if _is_inert(sample, data) or not any(word in text for word in _WORTH):
         return
-    is_office = _may_be_office(sample, plain)
+    is_office = _may_be_office(sample, text)
     part = _Part()
     broken: list[Finding] = []
     parser = expat.ParserCreate(namespace_separator=" ")

@@ -42,9 +42,16 @@ def _reader(sample: Sample) -> Reader | None:
     if reader is None:
         if sample.trail and sample.head(3).startswith(biff12.STARTS):
             return biff12.unpack
-        if odf.matches(sample):
-            return odf.unpack
-        return ooxml.unpack if ooxml.matches(sample) else None
+        return _xml if ooxml.matches(sample) else None
     if reader is activemime.unpack and sample.head(len(activemime.MAGIC)) != activemime.MAGIC:
         return None
     return reader
+
+
+def _xml(sample: Sample, options: OfficeOptions, budget: Budget) -> Iterator[Sample | Finding]:
+    """A part of OOXML may have any name, a manifest's too; no program reads one with the root of a module."""
+    if sample.trail and odf.is_module(sample, budget):
+        yield from odf.unpack_module(sample, options, budget)
+        return
+    yield from odf.unpack_manifest(sample)
+    yield from ooxml.unpack(sample, options, budget)
