@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -37,14 +38,16 @@ MAX_MARKS: Final = 100_000
 MARKS: Final = "embedded.max_data_urls"
 _URL_HEAD: Final = re.compile(rb"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[^,;\"'()<>\s]{1,100}){0,8}),")
 _FOLDED_TYPES: Final = frozenset({"text/plain", "application/xml"})
-_FOLDED: Final = re.compile(
-    rb"\n[ \t]{1,64}[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]{1,64}[A-Za-z0-9+/]{1,1024}={0,2}(?=[\r\n<\"'`]|\Z))+"
-)
+_MAX_REPEATS: Final = 1024
+"""Of a group in one match: each takes 250 bytes until the match ends, and bodies may have millions."""
+_LINE: Final = rb"\r?\n[ \t]{1,64}[A-Za-z0-9+/]{1,1024}={0,2}(?=[\r\n<\"'`]|\Z)"
+_FOLDED: Final = re.compile(rb"\n[ \t]{1,64}[A-Za-z0-9+/]{32,}={0,2}" + _LINE)
+_MORE_LINES: Final = re.compile(b"(?:%s){1,%d}" % (_LINE, _MAX_REPEATS))
 _JOINS_STRINGS: Final = b"atob"
 """What undoes base64 in a browser; without it no pieces of strings are looked for, which pages are full of."""
-_JOINED: Final = re.compile(
-    rb"[\"'`][A-Za-z0-9+/]{8,1024}={0,2}(?:[\"'`]\s{0,64}[+,]\s{0,64}[\"'`][A-Za-z0-9+/]{1,1024}={0,2}){7,}(?=[\"'`])"
-)
+_STRING: Final = rb"[\"'`]\s{0,64}[+,]\s{0,64}[\"'`][A-Za-z0-9+/]{1,1024}={0,2}"
+_JOINED: Final = re.compile(rb"[\"'`][A-Za-z0-9+/]{8,1024}={0,2}(?:%s){7}(?=[\"'`])" % _STRING)
+_MORE_STRINGS: Final = re.compile(b"(?:%s(?=[\"'`])){1,%d}" % (_STRING, _MAX_REPEATS))
 _JOIN: Final = re.compile(rb"[\"'`]\s{0,64}[+,]\s{0,64}[\"'`]|[\"'`]")
 _UU_BEGIN: Final = re.compile(rb"begin(?:-base64)? [0-7]{3,4} ")
 _LINE_BYTES: Final = 32
@@ -115,19 +118,37 @@ def _uuencoded(sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
 def _folded(sample: Sample, limits: EmbeddedOptions, decoder: _Decoder, budget: Budget) -> Iterator[Sample | Finding]:
     """Base64 in lines that begin with blanks: calendars, address cards, LDIF, and XML that is indented."""
     data = sample.data
-    for found in _FOLDED.finditer(data):
-        before = bytes(data[max(0, found.start() - _WINDOW_BYTES) : found.start()])
-        start = found.start() - (len(before) - len(before.rstrip(_ALPHABET)))
-        if found.end() - start >= limits.min_base64_bytes:
-            yield from _member(sample, decoder.base64(start, found.end()), f"base64-{start}", budget)
+    for places in _stretches(_FOLDED, _MORE_LINES, data, budget):
+        begin, end = places[0], places[-1]
+        before = bytes(data[max(0, begin - _WINDOW_BYTES) : begin])
+        start = begin - (len(before) - len(before.rstrip(_ALPHABET)))
+        if end - start >= limits.min_base64_bytes:
+            yield from _member(sample, decoder.base64(start, end), f"base64-{start}", budget)
 
 
 def _joined(sample: Sample, limits: EmbeddedOptions, decoder: _Decoder, budget: Budget) -> Iterator[Sample | Finding]:
     """Base64 in strings that a script puts together, by + or as a list."""
-    for found in _JOINED.finditer(sample.data):
-        if found.end() - found.start() >= limits.min_base64_bytes:
-            pieces = [_JOIN.sub(b"", found[0])]
-            yield from _member(sample, decoder.base64(*found.span(), pieces), f"base64-{found.start()}", budget)
+    data = sample.data
+    for places in _stretches(_JOINED, _MORE_STRINGS, data, budget):
+        start, end = places[0], places[-1]
+        if end - start >= limits.min_base64_bytes:
+            pieces = (_JOIN.sub(b"", data[at:stop]) for at, stop in pairwise(places))
+            yield from _member(sample, decoder.base64(start, end, pieces), f"base64-{start}", budget)
+
+
+def _stretches(
+    first: re.Pattern[bytes], more: re.Pattern[bytes], data: Buffer, budget: Budget
+) -> Iterator[list[int]]:
+    """The places where one pattern matches and where the other does behind it, as often as it does."""
+    at = 0
+    while found := first.search(data, at):
+        places = [found.start()]
+        following: re.Match[bytes] | None = found
+        while following:
+            budget.check_time()
+            places.append(at := following.end())
+            following = more.match(data, at)
+        yield places
 
 
 def _member(sample: Sample, data: bytes, name: str, budget: Budget) -> Iterator[Sample]:
