@@ -22,7 +22,7 @@ MAX_ARCHIVES: Final = 16
 MARKS: Final = "archive.max_marks"
 _SEVEN_ZIP: Final = b"7z\xbc\xaf\x27\x1c"
 _RAR: Final = b"Rar!\x1a\x07"
-_CABINET: Final = b"MSCF\0\0\0\0"
+_CABINET: Final = b"MSCF"
 _CABINET_VERSION: Final = b"\x03\x01"
 _SHELL: Final = "text/x-shellscript"
 _STREAMS: Final = (b"\n\x1f\x8b\x08", b"\nBZh", b"\n\xfd7zXZ\0", b"\n\x28\xb5\x2f\xfd", b"\n\x5d\0\0")
@@ -65,7 +65,8 @@ def _marks(sample: Sample) -> tuple[bytes, ...]:
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
     """Yields each archive from its mark to the program's end; it is opened as what it is.
 
-    A header that meets its checksum may be a bait with nothing behind it, so the first is not the last.
+    A header that meets its checksum may be a bait with nothing behind it, so the first is not the last; and the size
+    that a cabinet claims may cover the one that is meant.
     """
     data = sample.data
     reach = _reach(sample)
@@ -85,7 +86,7 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
                 budget.take_bytes(end - at)
                 start = at + mark.startswith(b"\n")
                 yield sample.member(bytes(data[start:end]), "appended-archive")
-            at = data.find(mark, max(at + 1, end if mark == _CABINET else 0), reach)
+            at = data.find(mark, at + 1, reach)
         else:
             if at >= 0:
                 yield findings.limit(MARKS, sample.trail)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from engines.archive import (
+    cabinet_files,
     gzip_files,
     library_files,
     rpm_files,
@@ -30,6 +31,7 @@ class Format(Protocol):
 _BY_TYPE: Final[dict[str, Format]] = {
     **dict.fromkeys(stream_files.MEDIA_TYPES, stream_files),
     **dict.fromkeys(library_files.MEDIA_TYPES, library_files),
+    cabinet_files.MEDIA_TYPE: cabinet_files,
     rpm_files.MEDIA_TYPE: rpm_files,
     xar_files.MEDIA_TYPE: xar_files,
     **dict.fromkeys(unopened.MEDIA_TYPES, unopened),

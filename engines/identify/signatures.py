@@ -37,6 +37,7 @@ LZMA: Final = Identity("application/x-lzma", "archive", "LZMA")
 DISK_IMAGE: Final = Identity("application/x-raw-disk-image", "archive", "disk image")
 _STUFFIT = Identity("application/x-stuffit", "archive", "StuffIt")
 _MS_COMPRESS = Identity("application/x-ms-compress", "archive", "Microsoft compress")
+_CABINET = Identity("application/vnd.ms-cab-compressed", "archive", "cabinet")
 _RAR = Identity("application/vnd.rar", "archive", "RAR")
 
 _ROWS: Final[tuple[Row, ...]] = (
@@ -59,7 +60,8 @@ _ROWS: Final[tuple[Row, ...]] = (
     (b"7z\xbc\xaf\x27\x1c", None, Identity("application/x-7z-compressed", "archive", "7z")),
     (b"Rar!\x1a\x07\x01\x00", None, _RAR),
     (b"Rar!\x1a\x07\x00", None, _RAR),
-    (b"MSCF\x00\x00\x00\x00", None, Identity("application/vnd.ms-cab-compressed", "archive", "cabinet")),
+    (b"MSCF\x00\x00\x00\x00", None, _CABINET),
+    (b"MSCF", (24, b"\x03\x01"), _CABINET),
     (b"ISc(", None, Identity("application/x-installshield", "archive", "InstallShield cabinet")),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", None, OLE2),
     (b"BZh", (4, b"\x31\x41\x59\x26\x53\x59"), Identity("application/x-bzip2", "archive", "bzip2")),

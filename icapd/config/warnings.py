@@ -11,7 +11,7 @@ from icapd.config.load import Loaded
 from icapd.errors import Problem
 from icapd.policy.conditions import entries
 from icapd.policy.reach import unreachable
-from icapd.scan.model import FindingKind
+from icapd.scan.model import SPEAKERS, FindingKind
 
 DRIPPING_PROFILES: Final = frozenset({"squid", "generic"})
 """As in net.profiles, which is out of reach from here."""
@@ -46,7 +46,7 @@ def _services(loaded: Loaded) -> Iterator[Problem]:
 
 def _unknown_names(loaded: Loaded) -> Iterator[Problem]:
     """Engines that there are none of, and what is nearly a kind of finding: rules of YARA may have any other name."""
-    engines = {name for name, options in loaded.settings.engines.items() if options.enabled}
+    engines = {name for name, options in loaded.settings.engines.items() if options.enabled} | SPEAKERS
     kinds = [str(kind) for kind in FindingKind]
     for index, rule in enumerate(loaded.settings.policy):
         for name in entries(rule.when.engine):

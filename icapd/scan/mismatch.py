@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from icapd.scan.model import Finding, FindingKind, Identity, Severity
+from icapd.scan.model import SERVER, Finding, FindingKind, Identity, Severity
 
 PARTIAL: Final = "partial-content"
 """The name of the note that a response is a part of something."""
@@ -126,4 +126,4 @@ def partial_content(
     whole = None if has_parts or content_range is None else _FROM_START.fullmatch(content_range)
     if whole is not None and int(whole[1]) + 1 == int(whole[2]) == size_bytes:
         return None
-    return Finding(FindingKind.INFO, PARTIAL, "icapd", Severity.INFO)
+    return Finding(FindingKind.INFO, PARTIAL, SERVER, Severity.INFO)

@@ -74,6 +74,14 @@ BODY_LIMIT = "max_body_bytes"
 """The name of the LIMIT finding for a body that is too large as a whole."""
 
 
+CODING: Final = "coding"
+"""Who says that nobody undid a body's codings."""
+SERVER: Final = "icapd"
+"""Who says what the server itself knows: of a body that no engine saw, or of a response that is a part."""
+SPEAKERS: Final = frozenset({CODING, SERVER})
+"""Whose findings are no engine's."""
+
+
 class Severity(enum.IntEnum):
     """How bad a finding is if it is true."""
 

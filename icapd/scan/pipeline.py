@@ -18,7 +18,7 @@ from icapd.errors import LethalBody, Overloaded, ScanError, ScanTimedOut
 from icapd.observe.metrics import Counters
 from icapd.scan.merge import is_settled, merge, with_findings
 from icapd.scan.mismatch import type_mismatch
-from icapd.scan.model import CacheKey, EngineReport, Finding, FindingKind, ScanReport, Severity, Verdict
+from icapd.scan.model import SERVER, CacheKey, EngineReport, Finding, FindingKind, ScanReport, Severity, Verdict
 from icapd.scan.remote import RemoteEngines, RemoteScan
 from icapd.scan.spool import Body
 from icapd.scan.tree import Examination
@@ -246,7 +246,7 @@ def failure_report(error: ScanError, size_bytes: int) -> ScanReport:
 
 def refusal(verdict: Verdict, kind: FindingKind, name: str, size_bytes: int) -> ScanReport:
     """The report on a body that no engine saw."""
-    finding = Finding(kind, name, "icapd", Severity.MEDIUM)
+    finding = Finding(kind, name, SERVER, Severity.MEDIUM)
     return ScanReport(verdict, (finding,), size_bytes=size_bytes)
 
 

@@ -20,6 +20,7 @@ import msgspec
 from icapd.errors import DeadlineReached, LimitReached
 from icapd.scan.engine_api import Engine, Identifier, Unpacker
 from icapd.scan.model import (
+    CODING,
     NO_CODING,
     UNKNOWN_IDENTITY,
     UNSCANNABLE_KINDS,
@@ -35,8 +36,6 @@ from icapd.scan.model import (
 from icapd.scan.selection import EVERYTHING, Selection, SelectionClass
 
 IDENTIFY: Final = "identify"
-CODING: Final = "coding"
-"""Who says that nobody undid a body's codings."""
 
 REASON_CHARACTERS: Final = 200
 FINDINGS_OF_ONE_NAME: Final = 8

@@ -28,7 +28,14 @@ def test_names_that_nothing_has(load_text: Load, when: str, where: str, what: st
 
 
 @pytest.mark.parametrize(
-    "when", ['engine = "LISTS"', 'engine = "li*"', 'finding = "encrypted"', 'finding = ["My_Rule", "not-opened:*"]']
+    "when",
+    [
+        'engine = "LISTS"',
+        'engine = "li*"',
+        'engine = ["icapd", "Coding"]',
+        'finding = "encrypted"',
+        'finding = ["My_Rule", "not-opened:*"]',
+    ],
 )
 def test_names_that_something_may_have(load_text: Load, when: str) -> None:
     assert warnings(load_text(RULE + f"when = {{ {when} }}\n")) == []

@@ -167,6 +167,22 @@ def test_a_cabinet_in_a_program_is_cut_where_it_ends() -> None:
     assert (member.name, bytes(member.data)) == ("appended-archive", cabinet(80))
 
 
+def test_the_claimed_size_of_a_cabinet_in_a_program_hides_none_behind_it() -> None:
+    bait = cabinet(80)[:8] + struct.pack("<I", 1 << 31) + cabinet(80)[12:]
+    found_there = [bytes(item.data) for item in members(unpack(Sample(s.pe() + bait + made.CABINET)))]
+    assert found_there == [bait + made.CABINET, made.CABINET]
+
+
+def test_a_cabinet_is_known_and_opened_whatever_its_reserved_field_holds() -> None:
+    odd = made.CABINET[:4] + b"abcd" + made.CABINET[8:]
+    assert [(item.name, item.data) for item in members(unpack(Sample(odd)))] == [
+        (item.name, item.data) for item in members(unpack(Sample(made.CABINET)))
+    ]
+    (member,) = members(unpack(Sample(s.pe() + odd)))
+    assert member.data == odd
+    assert IDENTIFIER.identify(Sample(b"MSCF" + odd[4:24] + b"\x02\x01" + odd[26:])).family != "archive"
+
+
 @pytest.mark.parametrize("data", [cabinet(80, files_at=20), cabinet(80, files_at=80), cabinet(80)[:24] + bytes(60)])
 def test_a_mark_of_a_cabinet_with_other_sizes_is_none(data: bytes) -> None:
     assert unpack(Sample(s.pe() + data)) == []
