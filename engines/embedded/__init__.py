@@ -2,9 +2,10 @@
 
 `unpacker` decides who looks: `mail` splits MIME messages and multipart bodies (`headers` reads their headers, `coded`
 undoes their encodings), `tnef` opens what Outlook makes of attachments, `text` finds base64, data: URLs and
-uuencoded files in markup, scripts and plain text, `widened` reads UTF-16 as UTF-8, `sealed` tells what is encrypted
-and takes out what is signed, `onenote` finds attached files, `shortcut` the command of a Windows shortcut. All of it
-is found by its place in memory; nothing is built that grows faster than the bytes that were read.
+uuencoded files in markup, scripts and plain text, `widened` reads UTF-16 as UTF-8, `openpgp` and `cms` tell what is
+encrypted, `cms` takes out what is signed or compressed, `onenote` finds attached files, `shortcut` the command of a
+Windows shortcut. All of it is found by its place in memory; nothing is built that grows faster than the bytes that
+were read.
 """
 
 from __future__ import annotations
@@ -27,4 +28,4 @@ def _build(options: EngineOptions, material: Material) -> Unpacker:
     return EmbeddedUnpacker(options)
 
 
-SPEC = EngineSpec(name="embedded", options=EmbeddedOptions, gather=_gather, build=_build, version=lambda: "4")
+SPEC = EngineSpec(name="embedded", options=EmbeddedOptions, gather=_gather, build=_build, version=lambda: "5")

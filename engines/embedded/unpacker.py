@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from engines.embedded import mail, onenote, sealed, shortcut, text, tnef, widened
+from engines.embedded import cms, mail, onenote, openpgp, shortcut, text, tnef, widened
 from engines.embedded.findings import ENGINE
 from engines.embedded.limits import EmbeddedOptions
 from icapd.scan.model import Budget, Finding, Sample
@@ -37,14 +37,16 @@ class EmbeddedUnpacker:
             sample.identity.media_type in _BY_TYPE
             or mail.matches(sample)
             or text.matches(sample, self._limits)
-            or sealed.matches(sample)
+            or cms.matches(sample)
+            or openpgp.matches(sample)
             or widened.matches(sample)
         )
 
     def unpack(self, sample: Sample, budget: Budget) -> Iterator[Sample | Finding]:
         # A mark is two bytes that may stand before anything, so what has one is read both ways.
         yield from widened.unpack(sample, self._limits, budget)
-        yield from sealed.unpack(sample, self._limits, budget)
+        yield from cms.unpack(sample, self._limits, budget)
+        yield from openpgp.unpack(sample, self._limits, budget)
         is_mail = mail.matches(sample)
         if is_mail:
             yield from mail.unpack(sample, self._limits, budget)

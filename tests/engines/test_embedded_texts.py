@@ -1,4 +1,4 @@
-"""Text that hides files from a reader of plain runs: UTF-16, folded lines, uuencode; and what is sealed or signed."""
+"""Text that hides files from a reader of plain runs: UTF-16, folded lines, uuencode; and what OpenPGP seals."""
 
 from __future__ import annotations
 
@@ -13,26 +13,14 @@ from random import Random
 
 import pytest
 
-from engines.embedded import EmbeddedOptions, sealed
-from icapd.scan.model import Budget, Sample
+from engines.embedded import EmbeddedOptions
+from icapd.scan.model import Budget
 from tests.engines.embedded_probe import FILE, members, names, unpack
 from tests.support.pace import is_within
 
 PACKED = base64.b64encode(FILE)
 LINES = [PACKED[at : at + 72] for at in range(0, len(PACKED), 72)]
 SCRIPT = "<html><script>var f = atob('" + PACKED.decode() + "')</script></html>"
-
-
-def der(tag: int, *content: bytes) -> bytes:
-    joined = b"".join(content)
-    return bytes([tag, 0x84]) + len(joined).to_bytes(4, "big") + joined
-
-
-def cms(kind: int, content: bytes) -> bytes:
-    """A ContentInfo, RFC 5652 §3; for signed data with what was signed as `content` says."""
-    oid = bytes.fromhex("06092a864886f70d0107")
-    signed = der(0x30, der(2, b"\x01"), der(0x31), der(0x30, oid + b"\x01", content), der(0x31))
-    return der(0x30, oid + bytes([kind]), der(0xA0, signed))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -160,9 +148,6 @@ def test_what_only_begins_is_no_file() -> None:
         (b"-----BEGIN PGP MESSAGE-----\n\nowGbwMvMwMH4\n", "not-opened:pgp"),
         (b"\x8c\x0d\x04\x09\x03\x02" + bytes(8) + b"\x60" + bytes(40), "encrypted:pgp"),
         (b"\x85\x01\x0c\x03" + bytes(8) + b"\x01" + bytes(200), "encrypted:pgp"),
-        (cms(3, b""), "encrypted:cms"),
-        (cms(6, b""), "encrypted:cms"),
-        (cms(2, b"")[:60], "corrupt:cms"),
     ],
 )
 def test_what_is_sealed_is_said_to_be(data: bytes, name: str) -> None:
@@ -183,26 +168,6 @@ def test_what_only_begins_like_it_is_not(data: bytes) -> None:
     assert unpack(data) == []
 
 
-def in_pieces(size: int) -> bytes:
-    pieces = b"".join(der(4, FILE[at : at + size]) for at in range(0, len(FILE), size))
-    return b"\x24\x80" + pieces + b"\0\0"
-
-
-@pytest.mark.parametrize("octets", [der(4, FILE), in_pieces(100), der(0x24, der(4, FILE[:9]), der(4, FILE[9:]))])
-def test_what_cms_signs_is_taken_out(octets: bytes) -> None:
-    assert members(unpack(cms(2, der(0xA0, octets)))) == {"signed": FILE}
-
-
-def test_a_signature_alone_holds_nothing() -> None:
-    assert unpack(cms(2, b"")) == []
-
-
-def test_pieces_of_signed_content_at_the_limit_and_past_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed, "MAX_PIECES", -(-len(FILE) // 100))
-    assert names(unpack(cms(2, der(0xA0, in_pieces(100))))) == []
-    assert names(unpack(cms(2, der(0xA0, in_pieces(90))))) == [sealed.PIECES]
-
-
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "folded words": lambda: b"\n " + b"A" * 32 + b"\n A" * 2_000_000,
     "folded lines": lambda: (b"\n" + b" " * 64 + b"A" * 33) * 40_000,
@@ -217,7 +182,6 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "short lines": lambda: b"text. " + b"A\n" * 2_000_000,
     "wide": lambda: b"\xff\xfe" + b"<\x00a\x00>\x00" * 600_000,
     "armour": lambda: b"-----BEGIN PGP MESSAGE-----\n" + b"a\n" * 2_000_000,
-    "tiny pieces": lambda: cms(2, der(0xA0, b"\x24\x80" + b"\x04\x00" * 400_000 + b"\0\0")),
 }
 
 
@@ -256,12 +220,3 @@ def test_every_cut_is_survived(kind: str) -> None:
     data = HOSTILE[kind]()[:4096]
     for cut in range(0, len(data), 7):
         unpack(data[:cut], budget=Budget(time.monotonic() + 20))
-
-
-def test_cms_cut_anywhere_is_corrupt_or_whole() -> None:
-    whole = cms(2, der(0xA0, in_pieces(500)))
-    behind = whole.rindex(b"\0\0\x31\x84") + 2
-    for cut in range(len(whole)):
-        assert sealed.matches(Sample(whole[:cut])) is (cut > 16)
-        assert names(unpack(whole[:cut])) == ["corrupt:cms"] * (16 < cut < behind)
-        assert FILE.startswith(members(unpack(whole[:cut])).get("signed", b""))
