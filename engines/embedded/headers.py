@@ -56,7 +56,8 @@ class Headers:
         return self.media_type.startswith("multipart/")
 
 
-_COMMENT: Final = re.compile(rb"\([^()]{0,256}\)")
+_COMMENT_MARK: Final = re.compile(rb"\\.|[()]", re.DOTALL)
+_UNQUOTED: Final = bytes.maketrans(b"\"'", b"  ")
 
 
 def read_headers(block: bytes) -> Headers:
@@ -68,7 +69,7 @@ def read_headers(block: bytes) -> Headers:
         value = found[2].strip()[:_VALUE_BYTES]
         match found[1].lower():
             case b"content-type":
-                media_type = media_type or _token(value)
+                media_type = media_type or _token(found[2])
                 parameters = _parameters(value)
                 boundaries += [raw for key, raw in parameters if key == b"boundary" and raw]
                 name = name or _text(parameters, b"name")
@@ -77,7 +78,7 @@ def read_headers(block: bytes) -> Headers:
                 name = _text(parameters, b"filename") or name
                 field = field or _text(parameters, b"name")
             case b"content-transfer-encoding":
-                encodings.append(_token(value))
+                encodings.append(_token(found[2]))
             case b"content-location":
                 location = location or value.decode("utf-8", "replace")
             case _:
@@ -88,8 +89,26 @@ def read_headers(block: bytes) -> Headers:
 
 def _token(value: bytes) -> str:
     """The first word, in quotation marks or not; comments may stand before it and behind it (RFC 2045 §6.1)."""
-    words = _COMMENT.sub(b" ", value).partition(b";")[0].split()
-    return words[0].strip(b"\"'").lower().decode("ascii", "replace") if words else ""
+    words = _without_comments(value).partition(b";")[0].translate(_UNQUOTED).split()
+    return words[0].lower().decode("ascii", "replace") if words else ""
+
+
+def _without_comments(value: bytes) -> bytes:
+    """The value without what stands in parentheses, which nest (RFC 5322 §3.2.2); one that is not closed is kept."""
+    if b"(" not in value:
+        return value
+    kept: list[bytes] = []
+    at = depth = 0
+    for mark in _COMMENT_MARK.finditer(value):
+        if mark[0] == b"(":
+            if not depth:
+                kept.append(value[at : mark.start()])
+                at = mark.start()
+            depth += 1
+        elif mark[0] == b")" and depth:
+            depth -= 1
+            at = at if depth else mark.end()
+    return b" ".join([*kept, value[at:]])
 
 
 def _parameters(value: bytes) -> list[tuple[bytes, bytes]]:

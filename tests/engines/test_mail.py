@@ -74,9 +74,15 @@ def test_names_in_every_way_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "encoding", [b"base64 (packed)", b"(packed) base64", b"Base64;", b'"base64" x', b"(a) base64 ; b"]
+    "encoding",
+    [
+        *(b"base64 (packed)", b"(packed) base64", b"Base64;", b'"base64" x', b"(a) base64 ; b"),
+        *(b'" base64 "', b"' base64'", b'"base64;"', b"(a (b) c) base64", b"(a \\) b) base64", b"(a \\( b) base64"),
+        *(b"(" + b"a" * 20_000 + b") base64", b"(" * 200 + b")" * 200 + b" base64", b"base64 (open"),
+        *(b"(a)(b) base64(c)", b"(a;b) base64", b"(a\r\n b) base64"),
+    ],
 )
-def test_comments_beside_an_encoding_change_nothing(encoding: bytes) -> None:
+def test_comments_and_marks_beside_an_encoding_change_nothing(encoding: bytes) -> None:
     assert members(unpack(multipart(attached(encoding, base64.encodebytes(FILE)))))["a.exe"] == FILE
 
 
@@ -237,6 +243,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "begins": lambda: HEAD + b"\r\n" + b"begin 644 a\n" * 500_000,
     "parameters": lambda: HEAD + b"Content-Type: a/b" + b';a="' * 15_000 + b"\r\n\r\nx",
     "words": lambda: HEAD + b"Content-Disposition: a; filename=" + b"=?utf-8?Q?" * 6000 + b"\r\n\r\nx",
+    "comments": lambda: HEAD + b"Content-Transfer-Encoding: " + b"()" * 30_000 + b"\r\n\r\nx",
+    "open comments": lambda: HEAD + b"Content-Transfer-Encoding: " + b"(" * 60_000 + b"\r\n\r\nx",
     "folds": lambda: HEAD + b"Content-Type: a" + b"\r\n " * 20_000 + b"\r\n\r\nx",
     "messages": lambda: b"From a\n" + b"\n\nFrom a\n" * 1_000_000,
 }
