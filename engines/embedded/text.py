@@ -52,6 +52,8 @@ _JOIN: Final = re.compile(rb"[\"'`]\s{0,64}[+,]\s{0,64}[\"'`]|[\"'`]")
 _UU_BEGIN: Final = re.compile(rb"begin(?:-base64)? [0-7]{3,4} ")
 _LINE_BYTES: Final = 32
 """Shorter lines before long ones are words, not base64: END, EOF, or what is left of a title in dashes."""
+_IN_LINE: Final = b"\r\\"
+"""What may stand in a line beside base64."""
 _SPACE: Final = b" \t\n\r\v\f"
 _NOT_IN_URL: Final = bytes(0 if value in _ALPHABET + b"%" + _SPACE else 1 for value in range(256))
 _URL_END: Final = bytes(1 if value in b"\"'()<>" + _SPACE else 0 for value in range(256))
@@ -266,16 +268,25 @@ def _runs(
         else:
             end = _first(_NOT_IN_RUN, data, start)
             yield from _member(sample, decoder.base64(start, end), f"base64-{start}", budget)
-            lines = _lines_at(data, start, end)
-            if lines and end - lines >= wanted:
-                yield from _member(sample, decoder.base64(lines, end), f"base64-{lines}", budget)
+            for lines in _lines_at(data, start, end):
+                if end - lines >= wanted:
+                    yield from _member(sample, decoder.base64(lines, end), f"base64-{lines}", budget)
         at = sampled.find(least, max(at + 1, end // _STRIDE))
 
 
-def _lines_at(data: Buffer, start: int, end: int) -> int:
-    """Where lines of base64 begin in a run that begins with shorter lines; 0 in one that does not."""
+def _lines_at(data: Buffer, start: int, end: int) -> list[int]:
+    """Where else base64 may begin in a run: behind lines that are too short for it, and behind the next one, too,
+    which may be the name of what follows, if it is not as long as the line behind it or holds no whole groups.
+    """
     head = bytes(data[start : min(end, start + _WINDOW_BYTES)])
     at = 0
     while 0 <= (line_end := head.find(b"\n", at)) - at < _LINE_BYTES:
         at = line_end + 1
-    return start + at if at and line_end >= 0 else 0
+    if line_end < 0:
+        return []
+    places = [at] if at else []
+    first_bytes = len(head[at:line_end].translate(None, _IN_LINE))
+    following_end = head.find(b"\n", line_end + 1)
+    if first_bytes % 4 or line_end - at != following_end - line_end - 1:
+        places.append(line_end + 1)
+    return [start + place for place in places]

@@ -117,9 +117,18 @@ def test_folded_base64_below_the_size_and_at_it(size: int, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "title", [b"EOF\n", b"-----BEGIN CERTIFICATE-----\r\n", b"-----BEGIN PKCS7-----\n", b"a\nbc\n"]
+    "title",
+    [
+        *(b"EOF\n", b"-----BEGIN CERTIFICATE-----\r\n", b"-----BEGIN PKCS7-----\n", b"a\nbc\n"),
+        *(
+            b"A" * length + end
+            for length in (31, 32, 33, 34, 35, 36, 37, 70, 73, 75, 80, 99)
+            for end in (b"\n", b"\r\n")
+        ),
+        *(b"EOF\n" + b"A" * length + b"\n" for length in (33, 36)),
+    ],
 )
-def test_short_lines_before_base64_do_not_shift_it(title: bytes) -> None:
+def test_lines_before_base64_do_not_shift_it(title: bytes) -> None:
     body = b"#!/bin/sh\ncat <<" + title + b"\n".join(LINES) + b"\nEOF\n"
     assert FILE in [data[: len(FILE)] for data in members(unpack(body)).values()]
 
