@@ -3,7 +3,8 @@
 `unpacker` decides what is opened. One file is one family of formats: `zip_files`, `gzip_files`, `stream_files` for
 other single streams, `library_files` for what libarchive reads (by `library`, bound in `binding`; `seven_passwords`
 decrypts 7z for it, `cabinet_files` makes every cabinet one that it takes), `rpm_files`, `xar_files`,
-`self_extracting` for archives behind programs, scripts and pictures, and `unopened` for what is only recognised;
+`self_extracting` for archives behind anything else (and behind an archive, which ends where `container_ends` says),
+and `unopened` for what is only recognised;
 `coding` is the Content-Encoding of a body. Below them `streams` and `replayed` decompress a block at a time and
 `collect` stops them at the limits. Nothing is ever written to a disk, and no size that a file claims is believed.
 """

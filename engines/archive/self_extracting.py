@@ -1,5 +1,9 @@
 """Archives behind something else: a 7z, RAR or cabinet in a program that unpacks itself, 7z or RAR behind a picture.
 
+Behind another archive as well: UnRAR looks for its mark from any beginning. What lies within a container is found by
+the container's own reader, stored or not, and a second time would be one too many for packages of packages; so only
+what is behind its end is searched, and of a ZIP what no member of it takes (`between`, for `zip_files`).
+
 The mark alone proves nothing, programs that read archives hold it too: the header behind it must meet its checksum,
 or in a cabinet, which has none, its own sizes. ZIP has its own search. Shell scripts have a compressed stream behind
 their last line.
@@ -7,10 +11,10 @@ their last line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from engines.archive import findings
+from engines.archive import container_ends, findings
 from engines.archive.limits import ArchiveOptions
 from engines.archive.rar_volumes import vint
 from engines.inflate import crc32
@@ -34,6 +38,9 @@ MAX_STUB_BYTES: Final = 2 * 1024 * 1024
 
 _CONTAINERS: Final = frozenset({"archive", "office", "mail"})
 """Families whose members are found by their own readers, and may be stored as they are."""
+_RTF: Final = "application/rtf"
+"""Which writes what it holds as digits."""
+_ZIPS: Final = b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08", b"Cr24"
 
 
 def bears_mark(sample: Sample) -> bool:
@@ -53,7 +60,14 @@ def _reach(sample: Sample) -> int:
     """Up to where a mark may end."""
     if sample.data[:2] in PROGRAMS or sample.identity.media_type == _SHELL:
         return sample.size_bytes
-    return 0 if sample.identity.family in _CONTAINERS else min(sample.size_bytes, MAX_STUB_BYTES)
+    known = sample.identity
+    if (
+        known.family in _CONTAINERS
+        and known.media_type != _RTF
+        and known.media_type not in container_ends.MEDIA_TYPES
+    ):
+        return 0
+    return min(sample.size_bytes, MAX_STUB_BYTES)
 
 
 def _marks(sample: Sample) -> tuple[bytes, ...]:
@@ -63,33 +77,50 @@ def _marks(sample: Sample) -> tuple[bytes, ...]:
 
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
-    """Yields each archive from its mark to the program's end; it is opened as what it is.
+    """Yields each archive from its mark to the sample's end; it is opened as what it is."""
+    reach = _reach(sample)
+    start = 1
+    if sample.data[:2] not in PROGRAMS and sample.identity.media_type in container_ends.MEDIA_TYPES:
+        start = max(start, container_ends.end_of(sample.identity.media_type, sample.data, reach))
+    yield from _archives(sample, [(start, reach)], budget)
 
-    A header that meets its checksum may be a bait with nothing behind it, so the first is not the last; and the size
-    that a cabinet claims may cover the one that is meant.
+
+def between(sample: Sample, gaps: Iterable[tuple[int, int]], budget: Budget) -> Iterator[Sample | Finding]:
+    """The same for what the members of a ZIP leave, unless the sample is searched as something else."""
+    if sample.head(4) in _ZIPS:
+        yield from _archives(sample, [(start, min(end, MAX_STUB_BYTES)) for start, end in gaps], budget)
+
+
+def _archives(sample: Sample, gaps: list[tuple[int, int]], budget: Budget) -> Iterator[Sample | Finding]:
+    """A header that meets its checksum may be a bait with nothing behind it, so the first is not the last; and the
+    size that a cabinet claims may cover the one that is meant.
     """
     data = sample.data
-    reach = _reach(sample)
     for mark in _marks(sample):
-        at = data.find(mark, 1, reach)
         archives_left = MAX_ARCHIVES
-        for _ in range(MAX_MARKS):
-            if at < 0:
+        for number, at in enumerate(_places(data, mark, gaps)):
+            if number >= MAX_MARKS:
+                yield findings.limit(MARKS, sample.trail)
                 break
             end = _end(data, at)
-            if end > at:
-                if not archives_left:
-                    yield findings.limit(MARKS, sample.trail)
-                    break
-                archives_left -= 1
-                budget.take_member()
-                budget.take_bytes(end - at)
-                start = at + mark.startswith(b"\n")
-                yield sample.member(bytes(data[start:end]), "appended-archive")
-            at = data.find(mark, at + 1, reach)
-        else:
-            if at >= 0:
+            if end <= at:
+                continue
+            if not archives_left:
                 yield findings.limit(MARKS, sample.trail)
+                break
+            archives_left -= 1
+            budget.take_member()
+            budget.take_bytes(end - at)
+            start = at + mark.startswith(b"\n")
+            yield sample.member(bytes(data[start:end]), "appended-archive")
+
+
+def _places(data: Buffer, mark: bytes, gaps: list[tuple[int, int]]) -> Iterator[int]:
+    for start, end in gaps:
+        at = data.find(mark, start, end)
+        while at >= 0:
+            yield at
+            at = data.find(mark, at + 1, end)
 
 
 def _end(data: Buffer, at: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from engines.archive import findings, zip_directory, zip_methods, zip_passwords
+from engines.archive import findings, self_extracting, zip_directory, zip_methods, zip_passwords
 from engines.archive.collect import NAME_BYTES, collect
 from engines.archive.limits import ArchiveOptions
 from engines.archive.streams import Range, Source
@@ -59,6 +59,7 @@ def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[S
     elif sample.head(4) != b"PK\x05\x06" or sample.size_bytes < _EMPTY_ARCHIVE_BYTES:
         yield findings.corrupt(FORMAT, sample.trail)
     yield from _unlisted(sample, bool(search.directories), extents, limits, budget)
+    yield from self_extracting.between(sample, extents.gaps(), budget)
 
 
 def _others(sample: Sample, search: Search, extents: Extents) -> Iterator[Directory | Finding]:
@@ -240,7 +241,7 @@ def _unlisted(
 
     With a directory, bytes in a gap that only look like a header are no damage; without one, they are all there is.
     """
-    for start, end in extents.gaps():
+    for start, end in list(extents.gaps()):
         at = sample.data.find(LOCAL_MAGIC, start, end)
         while at >= 0:
             budget.check_time()
@@ -252,6 +253,8 @@ def _unlisted(
                     if not has_directory or isinstance(item, Sample) or item.kind is FindingKind.LIMIT:
                         yield item
                 resume = max(resume, _end_of(sample, entry))
+                if entry.method == STORED:
+                    extents.take(at, resume)  # of what does not unpack, nobody has seen the bytes
             at = sample.data.find(LOCAL_MAGIC, resume, end)
 
 
