@@ -19,7 +19,7 @@ from engines.archive import binding
 from engines.archive.limits import ArchiveOptions as ArchiveOptions
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
-_FORMATS_VERSION = "6"
+_FORMATS_VERSION = "7"
 _DECODERS = ("brotli", "inflate64", "zlib-ng", "zstandard")
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from engines.identify.identifier import ContentIdentifier, Libmagic
 from icapd.scan.engine_api import ConfigurationError, EngineOptions, EngineSpec, Material, Problem
 
-_TABLE_VERSION = "2"
+_TABLE_VERSION = "3"
 
 
 class IdentifyOptions(EngineOptions):

@@ -16,7 +16,7 @@ from pathlib import Path
 from engines.office.limits import OfficeOptions as OfficeOptions
 from icapd.scan.engine_api import EngineOptions, EngineSpec, Material, Unpacker
 
-_TABLES_VERSION = "3"
+_TABLES_VERSION = "4"
 
 
 def _gather(options: EngineOptions, resolve: Callable[[str], Path]) -> Material:
