@@ -16,6 +16,7 @@ _TAR_BARE: Final = b"123456"
 """Links, devices, folders and pipes: readers pass over their size."""
 _TAR_EXTENDED: Final = b"xgX"
 _CPIO_LAST: Final = b"TRAILER!!!"
+_ISO: Final = "application/x-iso9660-image"
 _ISO_FIRST: Final = 16 * 2048
 _SEVEN_HEAD: Final = 32
 _DIGITS: Final = b"0123456789abcdef"
@@ -25,8 +26,8 @@ def _tar(data: Buffer, reach: int) -> int:
     at = 0
     while at < reach:
         head = bytes(data[at : at + _BLOCK])
-        size_bytes = _number(head[124:136].rstrip(b" \0"), 8)
-        if size_bytes < 0 or sum(head[:148]) + sum(head[156:]) + 8 * 32 != _number(head[148:156].rstrip(b" \0"), 8):
+        size_bytes = _number(head[124:136].strip(b" \0"), 8)
+        if size_bytes < 0 or sum(head[:148]) + sum(head[156:]) + 8 * 32 != _number(head[148:156].strip(b" \0"), 8):
             return at
         kind = head[156:157]
         if kind in _TAR_EXTENDED and b"size=" in data[at + _BLOCK : at + _BLOCK + size_bytes]:
@@ -87,12 +88,13 @@ _ENDS: Final[dict[str, Callable[[Buffer, int], int]]] = {
     "application/x-archive": _ar,
     "application/vnd.debian.binary-package": _ar,
     "application/x-cpio": _cpio,
-    "application/x-iso9660-image": _iso9660,
+    _ISO: _iso9660,
     "application/x-7z-compressed": _seven_zip,
 }
 MEDIA_TYPES: Final = frozenset(_ENDS)
 
 
-def end_of(media_type: str, data: Buffer, reach: int) -> int:
-    """Where the members of a container of a known type end, or `reach` or more where they go on beyond it."""
-    return _ENDS[media_type](data, reach)
+def gaps_of(media_type: str, data: Buffer, reach: int) -> list[tuple[int, int]]:
+    """What no member of a container of a known type takes, up to `reach`; an image begins with room for programs."""
+    behind = (max(1, _ENDS[media_type](data, reach)), reach)
+    return [(1, min(_ISO_FIRST, reach)), behind] if media_type == _ISO else [behind]

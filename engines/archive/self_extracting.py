@@ -78,11 +78,10 @@ def _marks(sample: Sample) -> tuple[bytes, ...]:
 
 def unpack(sample: Sample, limits: ArchiveOptions, budget: Budget) -> Iterator[Sample | Finding]:
     """Yields each archive from its mark to the sample's end; it is opened as what it is."""
-    reach = _reach(sample)
-    start = 1
-    if sample.data[:2] not in PROGRAMS and sample.identity.media_type in container_ends.MEDIA_TYPES:
-        start = max(start, container_ends.end_of(sample.identity.media_type, sample.data, reach))
-    yield from _archives(sample, [(start, reach)], budget)
+    reach, media_type = _reach(sample), sample.identity.media_type
+    is_container = media_type in container_ends.MEDIA_TYPES and sample.data[:2] not in PROGRAMS
+    gaps = container_ends.gaps_of(media_type, sample.data, reach) if is_container else [(1, reach)]
+    yield from _archives(sample, gaps, budget)
 
 
 def between(sample: Sample, gaps: Iterable[tuple[int, int]], budget: Budget) -> Iterator[Sample | Finding]:

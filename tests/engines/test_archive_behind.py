@@ -78,6 +78,11 @@ def test_an_archive_behind_a_container_is_found_and_what_the_container_holds_is_
     assert appended(CONTAINERS[name] + bytes(700) + RAR) == [RAR]
 
 
+def test_an_archive_before_the_volume_of_an_image_is_found() -> None:
+    image = made.ISO9660
+    assert RAR in [data[: len(RAR)] for data in appended(image[:100] + RAR + image[100 + len(RAR) :])]
+
+
 def test_an_archive_behind_rich_text_is_found() -> None:
     assert appended(rb"{\rtf1 soup}" + RAR) == [RAR]
 
