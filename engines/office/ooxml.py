@@ -90,8 +90,13 @@ def _is_inert(sample: Sample, data: bytes) -> bool:
     """Relations are always read, and so is what another encoding may make into something else."""
     if b"\0" in data or sample.name.lower().endswith(".rels"):
         return False
+    return sure_root(data) in _INERT_ROOTS
+
+
+def sure_root(data: bytes) -> bytes:
+    """The local name of the root where a glance tells it for sure, else nothing."""
     root = _ROOT.match(data)
-    return root is not None and root[1] in _INERT_ROOTS
+    return root[1] if root is not None else b""
 
 
 def plain(data: bytes) -> bytes:
