@@ -65,12 +65,16 @@ def is_read(sample: Sample) -> bool:
 
 
 def matches(sample: Sample, limits: EmbeddedOptions) -> bool:
-    identity = sample.identity
-    return is_read(sample) and (
-        _least(limits) in _sampled(sample.data)
-        or (identity.media_type in _FOLDED_TYPES and _has_uuencoded(sample.data))
-        or (_may_fold(sample) and (_FOLDED.search(sample.data) or _JOINED.search(sample.data)) is not None)
-    )
+    if not is_read(sample):
+        return False
+    data = sample.data
+    if _least(limits) in _sampled(data):
+        return True
+    may_fold = sample.identity.media_type in _FOLDED_TYPES
+    if may_fold and _has_uuencoded(data):
+        return True
+    joins = _joins_strings(data)
+    return ((may_fold or joins) and _FOLDED.search(data) is not None) or (joins and _JOINED.search(data) is not None)
 
 
 def _sampled(data: Buffer) -> bytes:
@@ -91,16 +95,17 @@ def unpack(sample: Sample, limits: EmbeddedOptions, budget: Budget) -> Iterator[
         taken.append((start, end))
         yield from _member(sample, decoder.content(start, end, is_base64), name, budget)
     yield from _runs(sample, taken, limits, decoder, budget)
-    if _may_fold(sample):
+    may_fold, joins = sample.identity.media_type in _FOLDED_TYPES, _joins_strings(sample.data)
+    if may_fold or joins:
         yield from _folded(sample, limits, decoder, budget)
-    if sample.identity.media_type in _FOLDED_TYPES:
+    if may_fold:
         yield from _uuencoded(sample, budget)
-    if sample.data.find(_JOINS_STRINGS) >= 0:
+    if joins:
         yield from _joined(sample, limits, decoder, budget)
 
 
-def _may_fold(sample: Sample) -> bool:
-    return sample.identity.media_type in _FOLDED_TYPES or sample.data.find(_JOINS_STRINGS) >= 0
+def _joins_strings(data: Buffer) -> bool:
+    return data.rfind(_JOINS_STRINGS) >= 0  # from the back it takes half the time
 
 
 def _has_uuencoded(data: Buffer) -> bool:
