@@ -88,7 +88,7 @@ def test_an_access_log_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     [told] = problems(tmp_path, log={"access": "folder"})
 
-    assert told == f"log.access: {tmp_path}/folder: Is a directory"
+    assert told == f"log.access: {tmp_path}/folder is a folder"
 
 
 def test_a_pipe_for_the_access_log_that_nobody_reads(tmp_path: Path) -> None:
