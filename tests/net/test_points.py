@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,9 @@ def test_point_39_every_phase_has_its_timeout(hasty: Icapd) -> None:
     def timeouts(phase: str) -> float:
         return hasty.metric("icapd_timeouts_total", phase=phase)
 
+    def has_risen(phase: str, before: float) -> bool:
+        return timeouts(phase) > before
+
     large = respmod(text(16 * MIB, 39))
     blocked = respmod(None, url="http://blocked.example/", headers=[("Connection", "close")])
     unread = respmod(b"", url="http://blocked.example/")
@@ -241,7 +245,7 @@ def test_point_39_every_phase_has_its_timeout(hasty: Icapd) -> None:
         ):
             before = timeouts(phase)
             sends(data)
-            wait_until(lambda phase=phase, before=before: timeouts(phase) > before, f"{phase} times out")  # type: ignore[misc]
+            wait_until(partial(has_risen, phase, before), f"{phase} times out")
     wait_until(lambda: hasty.metric("icapd_open_connections") == 0, "all are closed")
 
 
